@@ -1,0 +1,56 @@
+# Every target sets up what it needs: system packages (as root), a virtual environment in .venv, the build.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SOURCES := $(shell find src libmemprot -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench cross format clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(BIN)/python:
+	./tools/system-packages $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/tools: $(BIN)/python pyproject.toml
+	$(BIN)/python tools/requirements.py build project numpy test | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+$(VENV)/built: $(VENV)/tools $(SOURCES)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall -Cbuild-dir=build .
+	@touch $@
+
+$(VENV)/lint $(VENV)/bench: $(VENV)/%: $(VENV)/built
+	$(BIN)/python tools/requirements.py $* | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+run: $(VENV)/built  ## set up, then run memprot on three programs that corrupt memory
+	$(BIN)/python examples/overrun/run.py
+
+test: $(VENV)/built  ## set up, then run every test
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(VENV)/lint  ## ruff, mypy --strict, clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	git ls-files '*.c' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+
+format: $(VENV)/lint  ## rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	git ls-files '*.c' '*.h' | xargs $(BIN)/clang-format -i
+
+bench: $(VENV)/bench  ## measure the speed targets, both sides in one run
+	$(BIN)/python benchmarks/run.py
+
+cross: $(VENV)/built  ## compile the C core for aarch64
+	./tools/system-packages --cross $(PYTHON)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup --reconfigure --cross-file tools/aarch64.ini -Dpython=false build-aarch64
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile -C build-aarch64
+
+clean:  ## remove the virtual environment and every build
+	rm -rf $(VENV) build build-aarch64

@@ -1,0 +1,1 @@
+"""Linux memory protection in Python: the public face."""

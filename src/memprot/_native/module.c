@@ -1,0 +1,33 @@
+// memprot._native: the only code that knows both C and Python. One file per bound concept; this one gathers them.
+#include "binding.h"
+
+static int execute(PyObject *module) {
+    int (*const additions[])(PyObject *) = {
+        memprot_add_calls,
+    };
+    for (size_t i = 0; i < sizeof additions / sizeof *additions; i++) {
+        if (additions[i](module) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+#if PY_VERSION_HEX >= 0x030c0000
+    // Signal handlers and the address space belong to the process, not to an interpreter.
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "memprot._native",
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }
