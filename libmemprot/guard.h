@@ -1,0 +1,43 @@
+// Blocks of memory that end, or begin, at a guard: pools of slots that are laid out once and used again and again.
+//
+// A pool is a mapping of equal slots, each some data pages and then a guard; one more guard stands before the first.
+// Nothing is mapped, protected or unmapped while blocks come and go, so a block costs little more than malloc.
+// One mutex guards the pools; handlers read them without it: pools are never unmapped and slots never move.
+#pragma once
+
+#include "record.h"
+
+enum memprot_side {
+    MEMPROT_SIDE_RIGHT, // the block's last byte lies before a guard
+    MEMPROT_SIDE_LEFT,  // the block's first byte lies behind a guard
+};
+
+/// @return a block of @p size bytes (at least 1), or NULL when it cannot be guarded: no memory for another pool, or the
+/// pools have reached their limit. @p zeroed asks for zeros. @p stack is kept for reports.
+void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, uint32_t stack);
+
+/// Whether @p block was given out by memprot_guard_allocate.
+bool memprot_guard_owns(const void *block);
+
+/// The size of a block that memprot_guard_owns.
+size_t memprot_guard_size(const void *block);
+
+/// Takes back a block that memprot_guard_owns.
+/// @return 0, or -1 with errno EINVAL when it is no live block's first byte.
+int memprot_guard_free(void *block);
+
+/// The overlay of the pool that holds @p address, or NULL. May run in a signal handler.
+struct memprot_overlay *memprot_guard_overlay_at(uintptr_t address);
+
+/// The live block nearest to @p address, an address in a guard. May run in a signal handler.
+/// @return false when neither neighbour is live.
+bool memprot_guard_block_near(uintptr_t address, struct memprot_block *ret);
+
+/// What the pools have done and what they cost.
+struct memprot_guard_statistics {
+    uint64_t blocks, bytes;           // given out since the start
+    uint64_t live_blocks, live_bytes; // in use now
+    uint64_t refused;                 // not guarded, for want of memory
+    uint64_t peak_overhead;           // bytes of touched pages beyond the blocks' own bytes, at most (estimated from above)
+};
+void memprot_guard_read_statistics(struct memprot_guard_statistics *ret);

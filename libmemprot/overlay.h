@@ -1,0 +1,74 @@
+// Letting a blocked access through onto bytes that do not count, and taking it back.
+//
+// An overlay answers for a run of pages. Opening pages lets accesses to them succeed; closing them puts protection and
+// content back as they were. What lies beneath decides how:
+//   private  copy the page aside, open it (zeroed first where reading is forbidden); close it, then write the copy back
+//   shared   a private mapping of the same file laid over the page, so that other processes never see the write
+//   guard    the guard is removed, and installed again, which discards what was written
+//
+// Page states are written by compare-and-swap (acquire, release) in handlers of any thread: real -> busy -> open by the
+// thread that opens, open -> busy -> real by the one that closes. Nobody else touches a page that is busy.
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum memprot_backing { MEMPROT_BACKING_PRIVATE, MEMPROT_BACKING_SHARED, MEMPROT_BACKING_GUARD };
+
+enum memprot_page_state {
+    MEMPROT_PAGE_FOREIGN, // not this overlay's to open: data between guards
+    MEMPROT_PAGE_REAL,
+    MEMPROT_PAGE_BUSY,
+    MEMPROT_PAGE_OPEN,
+};
+
+enum memprot_opening {
+    MEMPROT_OPENED,  // the pages asked for are open now, by this call
+    MEMPROT_RETRY,   // another thread is at work on the page, or has just opened or closed it
+    MEMPROT_ALLOWED, // the page's protection permits this access: nothing to open
+    MEMPROT_REFUSED, // not a page of this overlay, or the kernel said no: errno tells
+};
+
+struct memprot_overlay {
+    uintptr_t start;
+    size_t pages;
+    enum memprot_backing backing;
+    int fd;       // shared: the file beneath
+    off_t offset; // shared: where in it the first page lies
+    uint8_t *prot;
+    _Atomic uint8_t *state;
+    _Atomic(char *) aside; // private: where pages are copied, mapped when first needed
+};
+
+/// Prepares an overlay whose pages are all in @p state with protection @p prot.
+/// @return 0, or -1 with errno set and nothing to release.
+int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages,
+                         enum memprot_backing backing, enum memprot_page_state state, uint8_t prot);
+
+/// Releases what init took, not the pages themselves. All pages must be closed.
+void memprot_overlay_deinit(struct memprot_overlay *overlay);
+
+/// Opens the page at @p page, and up to @p window pages from it in @p direction (+1 or -1) that are like it.
+/// @param[out] first,count the pages opened. May run in a signal handler.
+enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write, size_t window,
+                                          int direction, size_t *first, size_t *count);
+
+/// Closes those of the pages that are open. May run in a signal handler.
+/// @return 0, or -1 with errno set: the pages then stay open.
+int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count);
+
+/// Changes the protection of pages that are not open, and remembers it.
+/// @return 0, or -1 with errno set.
+int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot);
+
+/// Whether guards are installed by madvise (true) or by mprotect, found by trying once.
+bool memprot_overlay_guards_by_madvise(void);
+
+/// Makes [start, start + length) a guard, discarding its content. May run in a signal handler.
+int memprot_overlay_install_guard(uintptr_t start, size_t length);
+
+/// Forgets descriptors that speak of the parent's memory.
+void memprot_overlay_after_fork(void);

@@ -1,0 +1,65 @@
+#include "ranges.h"
+
+#include "epoch.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+// A row is published by storing its start last (release) and withdrawn by storing zero there. Handlers read without a
+// lock; a withdrawn row is reused only after memprot_epoch_wait, so that no handler sees half of one and half of another.
+struct row {
+    _Atomic uintptr_t start;
+    uintptr_t stop;
+    struct memprot_overlay *overlay;
+};
+
+enum { ROWS = 1 << 16 };
+
+static struct row rows[ROWS];
+static atomic_int used;
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+
+int memprot_ranges_add(uintptr_t start, uintptr_t stop, struct memprot_overlay *overlay) {
+    int failed = -1;
+    pthread_mutex_lock(&writing);
+    for (int i = 0; i < ROWS; i++) {
+        // A withdrawn row keeps its overlay until no handler reads it any more.
+        if (atomic_load(&rows[i].start) || rows[i].overlay)
+            continue;
+        rows[i].stop = stop;
+        rows[i].overlay = overlay;
+        atomic_store_explicit(&rows[i].start, start, memory_order_release);
+        if (i >= atomic_load(&used))
+            atomic_store(&used, i + 1);
+        failed = 0;
+        break;
+    }
+    pthread_mutex_unlock(&writing);
+    if (failed)
+        errno = ENOSPC;
+    return failed;
+}
+
+void memprot_ranges_remove(struct memprot_overlay *overlay) {
+    int high = atomic_load(&used);
+    for (int i = 0; i < high; i++) {
+        if (rows[i].overlay != overlay || !atomic_load(&rows[i].start))
+            continue;
+        atomic_store(&rows[i].start, 0);
+        memprot_epoch_wait();
+        pthread_mutex_lock(&writing);
+        rows[i].overlay = NULL;
+        pthread_mutex_unlock(&writing);
+    }
+}
+
+// May run in a signal handler.
+struct memprot_overlay *memprot_ranges_find(uintptr_t address) {
+    int high = atomic_load(&used);
+    for (int i = 0; i < high; i++) {
+        uintptr_t start = atomic_load_explicit(&rows[i].start, memory_order_acquire);
+        if (start && address >= start && address < rows[i].stop)
+            return rows[i].overlay;
+    }
+    return NULL;
+}

@@ -1,0 +1,87 @@
+// What is known of a fault, from the moment it happens until somebody takes it over as an exception or a report.
+//
+// Records live in a fixed table, so that a handler needs no memory. A record's state says who may touch it:
+//   free -> filling   by the handler that needs one (compare-and-swap)
+//   filling -> ready  by the same handler, release: all fields are written
+//   ready <-> busy    by the thread that extends its own burst, or the one that takes pages back
+//   ready -> claimed  by the claimer, who alone owns it from then on, and finally frees it
+#pragma once
+
+#include "overlay.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MEMPROT_RECORDS = 1024, MEMPROT_RECORD_PCS = 32, MEMPROT_RECORD_TEXT = 4096 };
+
+enum memprot_access { MEMPROT_READ, MEMPROT_WRITE, MEMPROT_EXECUTE };
+
+/// What the address belongs to.
+struct memprot_block {
+    uintptr_t address;
+    size_t size;
+    uint32_t stack; // where it was allocated, as the allocator's user numbered it; 0 unknown
+};
+
+struct memprot_record {
+    uint64_t sequence; // the order in which faults happened
+    int thread;        // the thread that faulted
+    int signal;
+    int code; // si_code
+    enum memprot_access access;
+    uintptr_t address;
+    size_t size; // bytes of the access from address on; 0 unknown
+    bool guard;  // the page is a guard, not memory whose protection forbids the access
+    struct memprot_block block;
+    char name[16]; // the thread's, as the kernel knows it
+    uint32_t pcs;
+    uintptr_t pc[MEMPROT_RECORD_PCS]; // innermost first; all but the first are return addresses
+    // Python's frames innermost first: a 32-bit line, then file and function, each ended by NUL.
+    bool interpreted; // whether text says anything, even that there is no frame
+    uint32_t text_length;
+    char text[MEMPROT_RECORD_TEXT];
+    // Open pages lie within [first, first + count), not necessarily all of these; none when overlay is NULL.
+    struct memprot_overlay *overlay;
+    size_t first, count;
+    uint32_t folded; // further faults of the thread that found no record of their own
+};
+
+/// Who may claim a record: a thread by its id, or whoever ends a scope.
+enum { MEMPROT_OWNER_ANYONE = 0 };
+
+/// A record to fill, or NULL when all are in use. May run in a signal handler.
+struct memprot_record *memprot_record_begin(int owner);
+
+/// Makes a filled record visible to claimers. May run in a signal handler.
+void memprot_record_publish(struct memprot_record *record);
+
+/// Hands the record, before or after publishing, to another owner. May run in a signal handler.
+void memprot_record_route(struct memprot_record *record, int owner);
+
+/// Holds the record while its pages change; false when it has been claimed or reused since (sequence differs).
+/// May run in a signal handler.
+bool memprot_record_hold(struct memprot_record *record, uint64_t sequence);
+
+/// May run in a signal handler.
+void memprot_record_unhold(struct memprot_record *record);
+
+/// Takes the oldest record of @p owner, of nobody when @p anyone, or of a thread that has ended when @p anyone; closes
+/// its pages.
+/// @return NULL when there is none. The caller reads it and then calls memprot_record_free.
+struct memprot_record *memprot_record_claim(int owner, bool anyone);
+
+/// Takes the oldest record whoever owns it, for the report at a program's end.
+struct memprot_record *memprot_record_claim_any(void);
+
+void memprot_record_free(struct memprot_record *record);
+
+/// How many records wait to be claimed. May run in a signal handler.
+int memprot_record_waiting(void);
+
+/// Closes every open page of @p overlay in [first, first + count): the memory is going away or changing.
+void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count);
+
+/// In the child of a fork: closes all pages, keeps only the records of the surviving thread.
+void memprot_record_after_fork(int parent_thread, int thread);
