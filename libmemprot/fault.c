@@ -1,11 +1,11 @@
 #include "fault.h"
 
 #include "access.h"
+#include "backtrace.h"
 #include "epoch.h"
 #include "guard.h"
 #include "page.h"
 #include "ranges.h"
-#include "unwind.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -125,7 +125,7 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
         memprot_guard_block_near(record->address, &record->block);
     if (prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
-    record->pcs = memprot_unwind(*instruction_of(context), record->pc, MEMPROT_RECORD_PCS);
+    record->pcs = memprot_backtrace(*instruction_of(context), record->pc, MEMPROT_RECORD_PCS);
 }
 
 // May run in a signal handler.
@@ -269,7 +269,7 @@ static bool is_ours(const struct sigaction *action) {
 int memprot_fault_install(void) {
     // NODEFER: a fault inside the handler reaches the next handler instead of killing the process in silence.
     struct sigaction ours = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, current;
-    memprot_unwind_prepare();
+    memprot_backtrace_prepare();
     for (size_t i = 0; i < 2; i++) {
         if (sigaction(signals[i], NULL, &current) < 0)
             return -1;

@@ -1,4 +1,4 @@
-#include "unwind.h"
+#include "backtrace.h"
 
 #include <stdbool.h>
 #include <stdatomic.h>
@@ -27,20 +27,20 @@ static _Unwind_Reason_Code visit(struct _Unwind_Context *context, void *opaque) 
     return pc >= limit_start && pc < limit_stop ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
-void memprot_unwind_prepare(void) {
+void memprot_backtrace_prepare(void) {
     if (atomic_exchange(&prepared, true))
         return;
     uintptr_t pcs[2];
-    memprot_unwind(0, pcs, 2);
+    memprot_backtrace(0, pcs, 2);
 }
 
-void memprot_unwind_set_limit(uintptr_t start, uintptr_t stop) {
+void memprot_backtrace_set_limit(uintptr_t start, uintptr_t stop) {
     limit_start = start;
     limit_stop = stop;
 }
 
 // May run in a signal handler: see the header for why that is sound.
-uint32_t memprot_unwind(uintptr_t instruction, uintptr_t *pcs, uint32_t capacity) {
+uint32_t memprot_backtrace(uintptr_t instruction, uintptr_t *pcs, uint32_t capacity) {
     struct walk walk = {.instruction = instruction, .pcs = pcs, .count = 1, .capacity = capacity};
     pcs[0] = instruction;
     _Unwind_Backtrace(visit, &walk);
