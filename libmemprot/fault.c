@@ -8,6 +8,7 @@
 #include "ranges.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,13 +225,47 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     record->first = first;
     record->count = count;
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    memprot_record_route(record, to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE);
+    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
+    memprot_record_route(record, owner);
     begin_burst(record, 1);
     memprot_record_publish(record);
     if (to)
-        to->deliver(record, policy);
+        to->deliver(owner, policy);
     return true;
 }
+
+// While a thread forks, handlers wait at the door: the child would inherit pages that nobody is left to finish.
+static atomic_bool forking;
+static int forking_thread;
+
+// May run in a signal handler.
+static int enter(void) {
+    for (;;) {
+        int token = memprot_epoch_enter();
+        if (!atomic_load(&forking))
+            return token;
+        memprot_epoch_leave(token);
+        sched_yield();
+    }
+}
+
+static void before_fork(void) {
+    forking_thread = memprot_fault_thread();
+    atomic_store(&forking, true);
+    memprot_epoch_wait();
+}
+
+static void after_fork_in_parent(void) { atomic_store(&forking, false); }
+
+static void after_fork_in_child(void) {
+    self.burst.record = NULL;
+    memprot_epoch_after_fork();
+    memprot_overlay_after_fork();
+    memprot_record_after_fork(forking_thread, memprot_fault_thread());
+    atomic_store(&forking, false);
+}
+
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
 
 // May run in a signal handler.
 static void handle(int signal, siginfo_t *info, void *opaque) {
@@ -248,7 +283,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
         return;
     }
     self.inside = true;
-    int token = memprot_epoch_enter();
+    int token = enter();
     enum memprot_policy policy = effective_policy();
     struct memprot_overlay *overlay = memprot_guard_overlay_at((uintptr_t)info->si_addr);
     if (!overlay)
@@ -269,6 +304,8 @@ static bool is_ours(const struct sigaction *action) {
 int memprot_fault_install(void) {
     // NODEFER: a fault inside the handler reaches the next handler instead of killing the process in silence.
     struct sigaction ours = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, current;
+    static pthread_once_t forks = PTHREAD_ONCE_INIT;
+    pthread_once(&forks, watch_forks);
     memprot_backtrace_prepare();
     for (size_t i = 0; i < 2; i++) {
         if (sigaction(signals[i], NULL, &current) < 0)
@@ -309,10 +346,3 @@ bool memprot_fault_in_scope(void) { return atomic_load(&scopes) > 0; }
 
 // May run in a signal handler.
 int memprot_fault_thread(void) { return (int)syscall(SYS_gettid); }
-
-void memprot_fault_after_fork(int parent_thread) {
-    self.burst.record = NULL;
-    memprot_epoch_after_fork();
-    memprot_overlay_after_fork();
-    memprot_record_after_fork(parent_thread, memprot_fault_thread());
-}

@@ -17,8 +17,8 @@ enum memprot_policy {
 struct memprot_fault_hooks {
     /// Adds the interpreter's stack to a record being filled; returns who may claim it.
     int (*describe)(struct memprot_record *record, enum memprot_policy policy);
-    /// A record of this thread was published.
-    void (*deliver)(struct memprot_record *record, enum memprot_policy policy);
+    /// A record that @p owner may claim was published by this thread.
+    void (*deliver)(int owner, enum memprot_policy policy);
     /// The process is about to die of the fault.
     void (*die)(const struct memprot_record *record, const siginfo_t *info, const ucontext_t *context);
 };
@@ -43,9 +43,6 @@ void memprot_fault_enter_scope(void);
 void memprot_fault_leave_scope(void);
 bool memprot_fault_in_scope(void);
 
-
-/// In the child of a fork.
-void memprot_fault_after_fork(int parent_thread);
 
 /// The calling thread's id, as the kernel numbers it. May run in a signal handler.
 int memprot_fault_thread(void);

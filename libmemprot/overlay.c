@@ -277,10 +277,17 @@ int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t 
 }
 
 int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot) {
-    size_t size = memprot_page_size();
-    for (size_t page = first; page < first + count; page++) {
-        while (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
-            sched_yield(); // a handler is opening it, or has just opened it: the caller closes what is open, again
+    size_t size = memprot_page_size(), owned = 0;
+    while (owned < count) {
+        if (move_state(overlay, first + owned, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
+            owned++;
+        } else if (atomic_load(&overlay->state[first + owned]) == MEMPROT_PAGE_BUSY) {
+            sched_yield(); // in a handler's hands for a moment
+        } else {
+            set_state(overlay, first, owned, MEMPROT_PAGE_REAL);
+            errno = EBUSY;
+            return -1;
+        }
     }
     int failed = memprot_mprotect(overlay->start + first * size, count * size, prot);
     if (!failed)

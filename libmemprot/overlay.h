@@ -61,7 +61,7 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
 int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count);
 
 /// Changes the protection of pages that are not open, and remembers it.
-/// @return 0, or -1 with errno set.
+/// @return 0, or -1 with errno set: EBUSY when a page is open.
 int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot);
 
 /// Whether guards are installed by madvise (true) or by mprotect, found by trying once.

@@ -17,12 +17,13 @@ enum { ROWS = 1 << 16 };
 
 static struct row rows[ROWS];
 static atomic_int used;
+static int hint; // rows before it are taken
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
 
 int memprot_ranges_add(uintptr_t start, uintptr_t stop, struct memprot_overlay *overlay) {
     int failed = -1;
     pthread_mutex_lock(&writing);
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = hint; i < ROWS; i++) {
         // A withdrawn row keeps its overlay until no handler reads it any more.
         if (atomic_load(&rows[i].start) || rows[i].overlay)
             continue;
@@ -31,6 +32,7 @@ int memprot_ranges_add(uintptr_t start, uintptr_t stop, struct memprot_overlay *
         atomic_store_explicit(&rows[i].start, start, memory_order_release);
         if (i >= atomic_load(&used))
             atomic_store(&used, i + 1);
+        hint = i + 1;
         failed = 0;
         break;
     }
@@ -49,6 +51,8 @@ void memprot_ranges_remove(struct memprot_overlay *overlay) {
         memprot_epoch_wait();
         pthread_mutex_lock(&writing);
         rows[i].overlay = NULL;
+        if (i < hint)
+            hint = i;
         pthread_mutex_unlock(&writing);
     }
 }

@@ -6,3 +6,7 @@
 
 /// Each returns 0, or -1 with a Python exception set.
 int memprot_add_calls(PyObject *module);
+int memprot_add_delivery(PyObject *module);
+int memprot_add_engine(PyObject *module);
+int memprot_add_numpy(PyObject *module);
+int memprot_add_region(PyObject *module);

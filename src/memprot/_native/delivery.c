@@ -1,0 +1,305 @@
+// A delivery is an asynchronous exception, set in the state of the thread that is to receive it. Its class takes over
+// the thread's records when the interpreter instantiates it. One delivery per thread is outstanding at a time: the field
+// that holds it is the flag.
+//
+// The handler may run while its own thread holds the interpreter or not; in both cases that thread is stopped inside an
+// instruction that touches data, so it is neither inside the interpreter's locks nor using its own thread state.
+#include "delivery.h"
+
+#include "access.h"
+#include "interpreter.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#if PY_VERSION_HEX >= 0x030d0000
+#define ASYNC_EXCEPTION_BIT ((uintptr_t)1 << 3) // _PY_ASYNC_EXCEPTION_BIT of pycore_ceval.h
+#endif
+
+// Set once, before any fault is delivered. References to the class are paid for in advance (set_delivery below): a
+// handler without the interpreter must not count references.
+static PyObject *delivery_class;
+static PyObject *drain_callable;
+static atomic_bool drain_scheduled;
+
+// ---- describing: the Python stack as text, since code objects may be gone when somebody reads it
+
+// May run in a signal handler.
+static size_t append_utf8(char *to, size_t room, PyObject *string) {
+    if (!PyUnicode_Check(string) || !PyUnicode_IS_READY(string))
+        return 0;
+    size_t length = 0;
+    for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(string); i++) {
+        Py_UCS4 c = PyUnicode_READ_CHAR(string, i);
+        char bytes[4];
+        size_t count = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+        if (count == 1) {
+            bytes[0] = (char)(c ? c : '?');
+        } else {
+            for (size_t j = count - 1; j > 0; j--, c >>= 6)
+                bytes[j] = (char)(0x80 | (c & 0x3f));
+            bytes[0] = (char)((0xf00u >> count & 0xf0) | c);
+        }
+        if (length + count >= room)
+            return 0;
+        memcpy(to + length, bytes, count);
+        length += count;
+    }
+    if (length >= room)
+        return 0;
+    to[length] = '\0';
+    return length + 1;
+}
+
+// May run in a signal handler.
+static bool append_frame(struct memprot_record *record, const memprot_frame *frame, PyCodeObject *code) {
+    char *to = record->text + record->text_length;
+    size_t room = sizeof record->text - record->text_length;
+    int32_t line = PyCode_Addr2Line(code, memprot_frame_offset(frame, code));
+    if (room < sizeof line)
+        return false;
+    memcpy(to, &line, sizeof line);
+    size_t used = sizeof line;
+    for (int i = 0; i < 2; i++) {
+        size_t added = append_utf8(to + used, room - used, i == 0 ? code->co_filename : code->co_qualname);
+        if (!added)
+            return false;
+        used += added;
+    }
+    record->text_length += (uint32_t)used;
+    return true;
+}
+
+// May run in a signal handler.
+static void describe_thread(struct memprot_record *record, PyThreadState *thread) {
+    record->interpreted = true;
+    for (memprot_frame *frame = memprot_top_frame(thread); frame; frame = frame->previous) {
+        PyCodeObject *code = memprot_frame_code(frame);
+        if (code && !append_frame(record, frame, code))
+            return;
+    }
+}
+
+// ---- threads without Python: whose call are they working for?
+
+// May run in a signal handler.
+static bool stands_still(PyThreadState *thread) {
+    memprot_frame *frame = memprot_top_frame(thread);
+    const _Py_CODEUNIT *instruction = frame ? memprot_frame_instruction(frame) : NULL;
+    struct timespec pause = {.tv_nsec = 300000};
+    nanosleep(&pause, NULL);
+    return frame && memprot_top_frame(thread) == frame && memprot_frame_instruction(frame) == instruction;
+}
+
+// The one Python thread that waits inside native code: one that has released the interpreter, or holds it without
+// executing Python. NULL when there is none, or more than one. May run in a signal handler.
+static PyThreadState *find_waiting_thread(void) {
+    PyThreadState *waiting = NULL;
+    for (PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main()); thread;
+         thread = PyThreadState_Next(thread)) {
+        if (!memprot_top_frame(thread) || (memprot_is_attached(thread) && !stands_still(thread)))
+            continue;
+        if (waiting)
+            return NULL;
+        waiting = thread;
+    }
+    return waiting;
+}
+
+// May run in a signal handler.
+static int describe(struct memprot_record *record, enum memprot_policy policy) {
+    PyThreadState *thread = memprot_own_thread();
+    if (thread) {
+        describe_thread(record, thread);
+        return record->thread;
+    }
+    thread = find_waiting_thread();
+    if (!thread)
+        return MEMPROT_OWNER_ANYONE;
+    describe_thread(record, thread);
+    return policy == MEMPROT_POLICY_RAISE && !memprot_fault_in_scope() ? (int)thread->native_thread_id
+                                                                       : MEMPROT_OWNER_ANYONE;
+}
+
+// ---- delivering
+
+// May run in a signal handler. (The interpreter's list of threads is locked for a moment by PyThreadState_SetAsyncExc.)
+static void deliver_to(PyThreadState *thread, bool attached) {
+    PyObject *expected = NULL;
+    if (attached) {
+        if (thread->async_exc != delivery_class)
+            PyThreadState_SetAsyncExc(thread->thread_id, delivery_class);
+        return;
+    }
+    // Whoever takes the interpreter next looks at this field (3.11, 3.12) or at the bit (3.13).
+    if (__atomic_compare_exchange_n(&thread->async_exc, &expected, delivery_class, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST)) {
+#if PY_VERSION_HEX >= 0x030d0000
+        __atomic_or_fetch(&thread->eval_breaker, ASYNC_EXCEPTION_BIT, __ATOMIC_SEQ_CST);
+#endif
+    }
+}
+
+static int drain(void *unused) {
+    (void)unused;
+    atomic_store(&drain_scheduled, false);
+    PyObject *result = drain_callable ? PyObject_CallNoArgs(drain_callable) : Py_NewRef(Py_None);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
+static void schedule_drain(void) {
+    if (!atomic_exchange(&drain_scheduled, true) && Py_AddPendingCall(drain, NULL) < 0)
+        atomic_store(&drain_scheduled, false); // the queue is full: the next record or the program's end drains
+}
+
+// May run in a signal handler.
+static int nothing(void *unused) {
+    (void)unused;
+    return 0;
+}
+
+// May run in a signal handler.
+static PyThreadState *thread_by_id(int id) {
+    PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    while (thread && (int)thread->native_thread_id != id)
+        thread = PyThreadState_Next(thread);
+    return thread;
+}
+
+// May run in a signal handler.
+static void deliver(int owner, enum memprot_policy policy) {
+    PyThreadState *thread = memprot_own_thread();
+    if (policy == MEMPROT_POLICY_LOG || (owner == MEMPROT_OWNER_ANYONE && !memprot_fault_in_scope())) {
+        schedule_drain();
+    } else if (thread) {
+        deliver_to(thread, memprot_attached_thread() == thread);
+    } else if (owner != MEMPROT_OWNER_ANYONE && (thread = thread_by_id(owner)) != NULL) {
+        deliver_to(thread, false);
+        Py_AddPendingCall(nothing, NULL); // makes every thread look for what is pending
+    }
+}
+
+const struct memprot_fault_hooks memprot_delivery_hooks = {.describe = describe, .deliver = deliver, .die = NULL};
+
+// ---- claiming
+
+static PyObject *python_frames(const struct memprot_record *record) {
+    if (!record->interpreted)
+        Py_RETURN_NONE;
+    PyObject *frames = PyList_New(0);
+    for (uint32_t at = 0; frames && at < record->text_length;) {
+        int32_t line;
+        memcpy(&line, record->text + at, sizeof line);
+        const char *file = record->text + at + sizeof line, *function = file + strlen(file) + 1;
+        at = (uint32_t)(function + strlen(function) + 1 - record->text);
+        PyObject *file_string = PyUnicode_DecodeUTF8(file, (Py_ssize_t)strlen(file), "surrogatepass");
+        PyObject *function_string = PyUnicode_DecodeUTF8(function, (Py_ssize_t)strlen(function), "surrogatepass");
+        PyObject *row = file_string && function_string ? Py_BuildValue("(OiO)", file_string, line, function_string) : NULL;
+        Py_XDECREF(file_string);
+        Py_XDECREF(function_string);
+        if (!row || PyList_Append(frames, row) < 0)
+            Py_CLEAR(frames);
+        Py_XDECREF(row);
+    }
+    if (!frames)
+        return NULL;
+    PyObject *tuple = PyList_AsTuple(frames);
+    Py_DECREF(frames);
+    return tuple;
+}
+
+static PyObject *block_of(const struct memprot_record *record) {
+    const struct memprot_block *block = &record->block;
+    if (!block->address)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size, block->stack);
+}
+
+static PyObject *counters_of(const struct memprot_record *record) {
+    PyObject *pcs = PyTuple_New(record->pcs);
+    for (uint32_t i = 0; pcs && i < record->pcs; i++) {
+        PyObject *pc = PyLong_FromUnsignedLongLong(record->pc[i]);
+        if (!pc)
+            Py_CLEAR(pcs);
+        else
+            PyTuple_SET_ITEM(pcs, i, pc);
+    }
+    return pcs;
+}
+
+// (sequence, thread, name, signal, access, address, size, guard, block, pcs, python, folded)
+static PyObject *record_as_tuple(const struct memprot_record *record) {
+    return Py_BuildValue("(KisiiKKNNNNI)", (unsigned long long)record->sequence, record->thread, record->name,
+                         record->signal, (int)record->access, (unsigned long long)record->address,
+                         (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
+                         counters_of(record), python_frames(record), record->folded);
+}
+
+static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, bool anyone) {
+    PyObject *list = PyList_New(0);
+    struct memprot_record *record;
+    while (list && (record = next(owner, anyone)) != NULL) {
+        PyObject *item = record_as_tuple(record);
+        memprot_record_free(record);
+        if (!item || PyList_Append(list, item) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+static PyObject *fault_claim(PyObject *module, PyObject *anyone) {
+    (void)module;
+    PyThreadState *thread = PyThreadState_Get();
+    if (thread->async_exc == delivery_class && delivery_class)
+        PyThreadState_SetAsyncExc(thread->thread_id, NULL);
+    if (memprot_record_waiting() == 0)
+        return PyList_New(0);
+    int truth = PyObject_IsTrue(anyone);
+    return truth < 0 ? NULL : collect(memprot_record_claim, memprot_fault_thread(), truth);
+}
+
+static struct memprot_record *claim_any(int owner, bool anyone) {
+    (void)owner, (void)anyone;
+    return memprot_record_claim_any();
+}
+
+static PyObject *fault_claim_all(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    return collect(claim_any, 0, true);
+}
+
+static PyObject *fault_waiting(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    return PyLong_FromLong(memprot_record_waiting());
+}
+
+static PyObject *set_delivery(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *class, *callable;
+    if (!PyArg_ParseTuple(args, "OO:set_delivery", &class, &callable))
+        return NULL;
+    // A delivery that a handler sets takes a reference without counting it.
+#if PY_VERSION_HEX >= 0x030c0000
+    Py_SET_REFCNT(class, _Py_IMMORTAL_REFCNT);
+#else
+    Py_SET_REFCNT(class, Py_REFCNT(class) + ((Py_ssize_t)1 << 48));
+#endif
+    delivery_class = Py_NewRef(class);
+    Py_XSETREF(drain_callable, Py_NewRef(callable));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"fault_claim", fault_claim, METH_O, NULL},
+    {"fault_claim_all", fault_claim_all, METH_NOARGS, NULL},
+    {"fault_waiting", fault_waiting, METH_NOARGS, NULL},
+    {"set_delivery", set_delivery, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+int memprot_add_delivery(PyObject *module) { return PyModule_AddFunctions(module, methods); }

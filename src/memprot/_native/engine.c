@@ -1,0 +1,99 @@
+// Installing the fault engine, and what the process wants done with faults.
+#include "engine.h"
+
+#include "delivery.h"
+
+#include <pthread.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static size_t users;
+
+int memprot_engine_acquire(void) {
+    pthread_mutex_lock(&lock);
+    int failed = memprot_fault_install();
+    if (!failed)
+        users++;
+    pthread_mutex_unlock(&lock);
+    if (failed)
+        PyErr_SetFromErrno(PyExc_OSError);
+    return failed;
+}
+
+void memprot_engine_release(void) {
+    pthread_mutex_lock(&lock);
+    // When taking the handlers down fails they stay, and pass on what is not theirs.
+    if (--users == 0)
+        (void)memprot_fault_uninstall();
+    pthread_mutex_unlock(&lock);
+}
+
+static PyObject *fault_acquire(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    if (memprot_engine_acquire() < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *fault_release(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    memprot_engine_release();
+    Py_RETURN_NONE;
+}
+
+static PyObject *fault_reinstall(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    pthread_mutex_lock(&lock);
+    int failed = users > 0 ? memprot_fault_install() : 0;
+    pthread_mutex_unlock(&lock);
+    if (failed)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+static PyObject *fault_policy(PyObject *module, PyObject *policy) {
+    (void)module;
+    long value = PyLong_AsLong(policy);
+    if (value == -1 && PyErr_Occurred())
+        return NULL;
+    if (value < MEMPROT_POLICY_DIE || value > MEMPROT_POLICY_ABORT)
+        return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", value, MEMPROT_POLICY_ABORT);
+    memprot_fault_set_policy((enum memprot_policy)value);
+    Py_RETURN_NONE;
+}
+
+static PyObject *scope_enter(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    if (memprot_engine_acquire() < 0)
+        return NULL;
+    memprot_fault_enter_scope();
+    Py_RETURN_NONE;
+}
+
+static PyObject *scope_leave(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    memprot_fault_leave_scope();
+    memprot_engine_release();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"fault_acquire", fault_acquire, METH_NOARGS, NULL},     {"fault_release", fault_release, METH_NOARGS, NULL},
+    {"fault_reinstall", fault_reinstall, METH_NOARGS, NULL}, {"fault_policy", fault_policy, METH_O, NULL},
+    {"scope_enter", scope_enter, METH_NOARGS, NULL},         {"scope_leave", scope_leave, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+// After the interpreter's end a fault is nobody's exception.
+static void forget_python(void) {
+    memprot_fault_set_hooks(NULL);
+    memprot_fault_set_policy(MEMPROT_POLICY_DIE);
+}
+
+int memprot_add_engine(PyObject *module) {
+    memprot_fault_set_hooks(&memprot_delivery_hooks);
+    if (Py_AtExit(forget_python) < 0) {
+        PyErr_SetString(PyExc_RuntimeError, "too many exit functions are registered for memprot to add its own");
+        return -1;
+    }
+    return PyModule_AddFunctions(module, methods);
+}

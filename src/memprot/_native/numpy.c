@@ -1,0 +1,142 @@
+// Guarded arrays: NumPy's data allocator (NEP 49) served from guard pools.
+//
+// NumPy's default handler lives in a capsule that every array holds. Ours takes the capsule's place from inside, because
+// a handler that is merely set belongs to one context, and threads start with another. Each block is freed by what it
+// is, not by which handler is current: an array from before stays with NumPy's own functions, forever.
+#include "engine.h"
+#include "stacks.h"
+
+#include "guard.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+// NumPy's C API, as far as it is used here; numpy/_core/include/numpy/ndarraytypes.h fixes these layouts.
+struct allocator {
+    void *context;
+    void *(*malloc)(void *context, size_t size);
+    void *(*calloc)(void *context, size_t count, size_t size);
+    void *(*realloc)(void *context, void *block, size_t size);
+    void (*free)(void *context, void *block, size_t size);
+};
+
+struct handler {
+    char name[127];
+    uint8_t version;
+    struct allocator allocator;
+};
+
+enum { DEFAULT_HANDLER = 306 }; // the index of PyDataMem_DefaultHandler in the table of NumPy's C API
+
+static struct allocator original;
+static struct handler guarded;
+static atomic_bool enabled;
+static enum memprot_side side;
+static atomic_ullong left_alone; // arrays that were allocated by other means and freed through us
+
+static void *guarded_malloc(void *context, size_t size) {
+    void *block = NULL;
+    if (atomic_load_explicit(&enabled, memory_order_relaxed))
+        block = memprot_guard_allocate(size, side, false, memprot_stack_capture());
+    return block ? block : original.malloc(context, size);
+}
+
+static void *guarded_calloc(void *context, size_t count, size_t size) {
+    void *block = NULL;
+    size_t total;
+    if (atomic_load_explicit(&enabled, memory_order_relaxed) && !__builtin_mul_overflow(count, size, &total))
+        block = memprot_guard_allocate(total, side, true, memprot_stack_capture());
+    return block ? block : original.calloc(context, count, size);
+}
+
+static void guarded_free(void *context, void *block, size_t size) {
+    if (!memprot_guard_owns(block)) {
+        if (block)
+            atomic_fetch_add_explicit(&left_alone, 1, memory_order_relaxed);
+        original.free(context, block, size);
+    } else if (memprot_guard_free(block) < 0) {
+        Py_FatalError("NumPy freed an address inside guarded memory that is no live array's data");
+    }
+}
+
+static void *guarded_realloc(void *context, void *block, size_t size) {
+    if (!block)
+        return guarded_malloc(context, size);
+    if (!memprot_guard_owns(block))
+        return original.realloc(context, block, size);
+    size_t old = memprot_guard_size(block);
+    void *fresh = guarded_malloc(context, size);
+    if (!fresh)
+        return NULL; // the old block stays valid, as realloc(3) says
+    memcpy(fresh, block, old < size ? old : size);
+    guarded_free(context, block, old);
+    return fresh;
+}
+
+static PyObject *default_handler(PyObject *umath) {
+    PyObject *api = PyObject_GetAttrString(umath, "_ARRAY_API");
+    void **table = api ? PyCapsule_GetPointer(api, NULL) : NULL;
+    Py_XDECREF(api);
+    if (!table)
+        return NULL;
+    PyObject *capsule = *(PyObject **)table[DEFAULT_HANDLER];
+    if (!capsule || !PyCapsule_IsValid(capsule, "mem_handler"))
+        return PyErr_Format(PyExc_RuntimeError, "this NumPy has no default data handler to guard (NumPy 1.22 brought it)");
+    return capsule;
+}
+
+static PyObject *numpy_enable(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *umath;
+    int left;
+    if (!PyArg_ParseTuple(args, "Op:numpy_enable", &umath, &left))
+        return NULL;
+    if (!guarded.version) {
+        PyObject *capsule = default_handler(umath);
+        if (!capsule || memprot_engine_acquire() < 0)
+            return NULL;
+        struct handler *plain = PyCapsule_GetPointer(capsule, "mem_handler");
+        original = plain->allocator;
+        guarded = *plain;
+        guarded.allocator = (struct allocator){original.context, guarded_malloc, guarded_calloc, guarded_realloc, guarded_free};
+        if (PyCapsule_SetPointer(capsule, &guarded) < 0)
+            return NULL;
+    }
+    side = left ? MEMPROT_SIDE_LEFT : MEMPROT_SIDE_RIGHT;
+    atomic_store(&enabled, true);
+    Py_RETURN_NONE;
+}
+
+static PyObject *numpy_disable(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    atomic_store(&enabled, false);
+    Py_RETURN_NONE;
+}
+
+static PyObject *guard_statistics(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    struct memprot_guard_statistics now;
+    memprot_guard_read_statistics(&now);
+    return Py_BuildValue("{sKsKsKsKsKsKsK}", "arrays", (unsigned long long)now.blocks, "bytes",
+                         (unsigned long long)now.bytes, "live_arrays", (unsigned long long)now.live_blocks,
+                         "live_bytes", (unsigned long long)now.live_bytes, "unguarded", (unsigned long long)now.refused,
+                         "left_alone", (unsigned long long)atomic_load(&left_alone), "overhead",
+                         (unsigned long long)now.peak_overhead);
+}
+
+static PyObject *stack_frames(PyObject *module, PyObject *stack) {
+    (void)module;
+    unsigned long id = PyLong_AsUnsignedLong(stack);
+    return id == (unsigned long)-1 && PyErr_Occurred() ? NULL : memprot_stack_frames((uint32_t)id);
+}
+
+static PyMethodDef methods[] = {
+    {"numpy_enable", numpy_enable, METH_VARARGS, NULL},
+    {"numpy_disable", numpy_disable, METH_NOARGS, NULL},
+    {"guard_statistics", guard_statistics, METH_NOARGS, NULL},
+    {"stack_frames", stack_frames, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+int memprot_add_numpy(PyObject *module) { return PyModule_AddFunctions(module, methods); }

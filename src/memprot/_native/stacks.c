@@ -1,0 +1,92 @@
+#include "stacks.h"
+
+#include "interpreter.h"
+
+enum { DEPTH = 64, STACKS = 1 << 16, SLOTS = STACKS * 2 };
+
+struct frame {
+    PyCodeObject *code; // a strong reference: were the code freed, its address could come to mean another line
+    int offset;
+};
+
+struct stack {
+    uint64_t hash;
+    uint32_t depth;
+    struct frame frames[];
+};
+
+// Written and read with the interpreter held; on builds without a global lock the lock below stands in for it.
+static struct stack *stacks[STACKS]; // [0] stays empty
+static uint32_t slots[SLOTS];        // open addressing by hash
+static uint32_t used = 1;
+#ifdef Py_GIL_DISABLED
+static PyMutex lock;
+#define LOCK()   PyMutex_Lock(&lock)
+#define UNLOCK() PyMutex_Unlock(&lock)
+#else
+#define LOCK()   ((void)0)
+#define UNLOCK() ((void)0)
+#endif
+
+static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
+    struct frame frames[DEPTH];
+    uint32_t depth = 0;
+    for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous) {
+        PyCodeObject *code = memprot_frame_code(frame);
+        if (code)
+            frames[depth++] = (struct frame){code, memprot_frame_offset(frame, code)};
+    }
+    if (depth == 0 || used == STACKS)
+        return 0;
+    struct stack *stack = PyMem_RawMalloc(sizeof *stack + depth * sizeof *frames);
+    if (!stack)
+        return 0;
+    stack->hash = hash;
+    stack->depth = depth;
+    for (uint32_t i = 0; i < depth; i++) {
+        Py_INCREF(frames[i].code);
+        stack->frames[i] = frames[i];
+    }
+    stacks[used] = stack;
+    slots[slot] = used;
+    return used++;
+}
+
+uint32_t memprot_stack_capture(void) {
+    PyThreadState *thread = memprot_attached_thread();
+    if (!thread)
+        return 0;
+    uint64_t hash = 0x9e3779b97f4a7c15u;
+    int depth = 0;
+    for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous, depth++) {
+        hash ^= (uintptr_t)memprot_frame_instruction(frame);
+        hash *= 0xff51afd7ed558ccdu;
+        hash ^= hash >> 32;
+    }
+    LOCK();
+    uint32_t slot = (uint32_t)hash % SLOTS, found;
+    while ((found = slots[slot]) != 0 && stacks[found]->hash != hash)
+        slot = (slot + 1) % SLOTS;
+    if (!found)
+        found = insert(thread, hash, slot);
+    UNLOCK();
+    return found;
+}
+
+PyObject *memprot_stack_frames(uint32_t id) {
+    const struct stack *stack = id < STACKS ? stacks[id] : NULL;
+    PyObject *result = PyTuple_New(stack ? stack->depth : 0);
+    if (!result || !stack)
+        return result;
+    for (uint32_t i = 0; i < stack->depth; i++) {
+        PyCodeObject *code = stack->frames[i].code;
+        PyObject *row = Py_BuildValue("(OiO)", code->co_filename, PyCode_Addr2Line(code, stack->frames[i].offset),
+                                      code->co_qualname);
+        if (!row) {
+            Py_DECREF(result);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(result, i, row);
+    }
+    return result;
+}
