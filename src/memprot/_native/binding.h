@@ -10,3 +10,4 @@ int memprot_add_delivery(PyObject *module);
 int memprot_add_engine(PyObject *module);
 int memprot_add_numpy(PyObject *module);
 int memprot_add_region(PyObject *module);
+int memprot_add_scope(PyObject *module);

@@ -21,7 +21,7 @@
 // Set once, before any fault is delivered. References to the class are paid for in advance (set_delivery below): a
 // handler without the interpreter must not count references.
 static PyObject *delivery_class;
-static PyObject *drain_callable;
+static PyObject *error_factory, *drain_callable;
 static atomic_bool drain_scheduled;
 
 // ---- describing: the Python stack as text, since code objects may be gone when somebody reads it
@@ -252,15 +252,20 @@ static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, b
     return list;
 }
 
-static PyObject *fault_claim(PyObject *module, PyObject *anyone) {
-    (void)module;
+PyObject *memprot_delivery_claim(bool anyone) {
     PyThreadState *thread = PyThreadState_Get();
     if (thread->async_exc == delivery_class && delivery_class)
         PyThreadState_SetAsyncExc(thread->thread_id, NULL);
-    if (memprot_record_waiting() == 0)
-        return PyList_New(0);
-    int truth = PyObject_IsTrue(anyone);
-    return truth < 0 ? NULL : collect(memprot_record_claim, memprot_fault_thread(), truth);
+    return collect(memprot_record_claim, memprot_fault_thread(), anyone);
+}
+
+PyObject *memprot_delivery_error(PyObject *records) {
+    PyObject *error = PyObject_CallOneArg(error_factory, records);
+    if (error && !PyExceptionInstance_Check(error)) {
+        PyErr_Format(PyExc_TypeError, "the error factory returned %R, which is no exception", error);
+        Py_CLEAR(error);
+    }
+    return error;
 }
 
 static struct memprot_record *claim_any(int owner, bool anyone) {
@@ -273,15 +278,21 @@ static PyObject *fault_claim_all(PyObject *module, PyObject *unused) {
     return collect(claim_any, 0, true);
 }
 
+static PyObject *fault_claim_unowned(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    return collect(memprot_record_claim, MEMPROT_OWNER_ANYONE, true);
+}
+
 static PyObject *fault_waiting(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     return PyLong_FromLong(memprot_record_waiting());
 }
 
+// set_delivery(class, error_factory, drain)
 static PyObject *set_delivery(PyObject *module, PyObject *args) {
     (void)module;
-    PyObject *class, *callable;
-    if (!PyArg_ParseTuple(args, "OO:set_delivery", &class, &callable))
+    PyObject *class, *factory, *drain_function;
+    if (!PyArg_ParseTuple(args, "OOO:set_delivery", &class, &factory, &drain_function))
         return NULL;
     // A delivery that a handler sets takes a reference without counting it.
 #if PY_VERSION_HEX >= 0x030c0000
@@ -290,13 +301,14 @@ static PyObject *set_delivery(PyObject *module, PyObject *args) {
     Py_SET_REFCNT(class, Py_REFCNT(class) + ((Py_ssize_t)1 << 48));
 #endif
     delivery_class = Py_NewRef(class);
-    Py_XSETREF(drain_callable, Py_NewRef(callable));
+    Py_XSETREF(error_factory, Py_NewRef(factory));
+    Py_XSETREF(drain_callable, Py_NewRef(drain_function));
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
-    {"fault_claim", fault_claim, METH_O, NULL},
     {"fault_claim_all", fault_claim_all, METH_NOARGS, NULL},
+    {"fault_claim_unowned", fault_claim_unowned, METH_NOARGS, NULL},
     {"fault_waiting", fault_waiting, METH_NOARGS, NULL},
     {"set_delivery", set_delivery, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -61,25 +61,9 @@ static PyObject *fault_policy(PyObject *module, PyObject *policy) {
     Py_RETURN_NONE;
 }
 
-static PyObject *scope_enter(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    if (memprot_engine_acquire() < 0)
-        return NULL;
-    memprot_fault_enter_scope();
-    Py_RETURN_NONE;
-}
-
-static PyObject *scope_leave(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    memprot_fault_leave_scope();
-    memprot_engine_release();
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef methods[] = {
     {"fault_acquire", fault_acquire, METH_NOARGS, NULL},     {"fault_release", fault_release, METH_NOARGS, NULL},
     {"fault_reinstall", fault_reinstall, METH_NOARGS, NULL}, {"fault_policy", fault_policy, METH_O, NULL},
-    {"scope_enter", scope_enter, METH_NOARGS, NULL},         {"scope_leave", scope_leave, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

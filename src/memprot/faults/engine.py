@@ -1,0 +1,105 @@
+"""The engine's Python side: deliveries become exceptions, policies say what else may happen to a fault.
+
+A policy holds for the whole process while no :class:`memprot.catch_faults` scope is open; within a scope faults are
+always raised.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from memprot import _native
+from memprot.faults.error import FaultError
+from memprot.faults.native_record import NativeRecord, as_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from memprot.faults.record import FaultRecord
+
+Policy = Literal["die", "raise", "log", "abort"]
+
+_POLICIES: Final[tuple[Policy, ...]] = ("die", "raise", "log", "abort")
+_policy: Policy = "die"
+_listeners: list[Callable[[FaultRecord], object]] = []
+
+
+def set_policy(policy: Policy) -> None:
+    """Say what happens to a fault on memory that memprot owns while no scope is open.
+
+    Parameters:
+        policy: ``"die"`` reports it and lets the process die of the signal, as every fault does by default;
+            ``"raise"`` recovers and raises :class:`memprot.FaultError` in the thread that faulted; ``"log"`` recovers
+            and only tells the listeners; ``"abort"`` is ``"die"``, asked for.
+
+    Raises:
+        ValueError: no such policy.
+        OSError: the handlers cannot be installed.
+    """
+    global _policy
+    if policy not in _POLICIES:
+        raise ValueError(f"{policy!r} is no fault policy; choose one of {', '.join(_POLICIES)}")
+    if _policy == "die" and policy != "die":
+        _native.fault_acquire()
+    elif _policy != "die" and policy == "die":
+        _native.fault_release()
+    _policy = policy
+    _native.fault_policy(_POLICIES.index(policy))
+
+
+def add_listener(listener: Callable[[FaultRecord], object]) -> None:
+    """Have ``listener`` called with each :class:`~memprot.faults.record.FaultRecord`, once.
+
+    It is called when the fault is raised, when it is drained, or by :func:`drain`, in the thread that does so.
+    """
+    _listeners.append(listener)
+
+
+def reinstall() -> None:
+    """Move the engine's handlers back to the top when another handler was installed since; it becomes the next."""
+    _native.fault_reinstall()
+
+
+def drain() -> None:
+    """Tell the listeners of every fault that nobody has taken over yet, whoever it was meant for."""
+    _tell(_native.fault_claim_all())
+
+
+def _drain_pending() -> None:
+    _tell(_native.fault_claim_all() if _policy == "log" else _native.fault_claim_unowned())
+
+
+def _tell(records: list[NativeRecord]) -> None:
+    for native in records:
+        record = as_record(NativeRecord._make(native))
+        for listener in _listeners:
+            listener(record)
+
+
+def _error_from(records: list[NativeRecord]) -> FaultError:
+    errors = [FaultError._from_native(native) for native in records]
+    errors[0].others = tuple(errors[1:])
+    if _listeners:
+        for error in errors:
+            for listener in _listeners:
+                if error.record is not None:
+                    listener(error.record)
+    return errors[0]
+
+
+class _Delivery(FaultError):
+    """What a handler sets as a thread's pending exception; instantiated, it is the fault itself."""
+
+    def __new__(cls) -> FaultError:  # type: ignore[misc]
+        return _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
+
+
+_Delivery.__name__ = _Delivery.__qualname__ = "FaultError"
+_native.set_delivery(_Delivery, _error_from, _drain_pending)
+
+
+def _region_fault(region: _native.Region, address: int, access: int, signal: int) -> FaultError:
+    return FaultError._from_accessor(region, address, access, signal)
+
+
+_native.set_region_fault(_region_fault)

@@ -1,0 +1,118 @@
+"""FaultError: an access that broke a rule, as an exception."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from memprot import _native
+from memprot.faults.native_record import ACCESSES, NativeRecord, as_record, block_of, cause_of
+
+if TYPE_CHECKING:
+    from memprot.faults.record import Access, Cause, FaultRecord, FaultThread, NativeFrame
+
+
+class FaultError(Exception):
+    """An access to memory that its protection, a guard or the lack of a mapping forbids.
+
+    The access was let through onto bytes that do not count, so the data is as it was before.
+
+    Attributes:
+        address: where the access went, the first byte of it that was forbidden.
+        access: ``"read"``, ``"write"`` or ``"execute"``.
+        cause: ``"unmapped"``, ``"protection"``, ``"guard"``, ``"key"`` or ``"bus"``.
+        region: the :class:`memprot.Region` it belongs to, or None.
+        offset: bytes from the start of the region, or of the guarded block, or None.
+        others: further faults of the same thread that were raised together with this one.
+
+    Example:
+        >>> region = Region(4096, "r--")
+        >>> try:
+        ...     region[0] = 1
+        ... except FaultError as fault:
+        ...     print(fault.access, fault.cause, fault.offset)
+        write protection 0
+    """
+
+    __module__ = "memprot"
+
+    address: int | None = None
+    access: Access | None = None
+    cause: Cause | None = None
+    region: Any = None
+    offset: int | None = None
+    others: tuple[FaultError, ...] = ()
+    _native: NativeRecord | None = None
+    _record: FaultRecord | None = None
+
+    @classmethod
+    def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
+        native = NativeRecord._make(row)
+        self = cls()
+        self._native = native
+        self.address = native.address
+        self.access = ACCESSES[native.access]
+        self.cause = cause_of(native)
+        self.region = _native.region_at(native.address)
+        block = block_of(native)
+        start = block[0] if block else self.region.address if self.region else None
+        self.offset = None if start is None else native.address - start
+        return self
+
+    @classmethod
+    def _from_accessor(cls, region: _native.Region, address: int, access: int, signal_number: int) -> FaultError:
+        self = cls()
+        self.address = address
+        self.access = ACCESSES[access]
+        start, stop = region.extent
+        self.cause = "bus" if signal_number == signal.SIGBUS else "protection"
+        if start <= address < stop:
+            self.region = region
+            self.offset = address - region.address
+        elif self.cause != "bus":
+            self.cause = "unmapped"
+        return self
+
+    @property
+    def record(self) -> FaultRecord | None:
+        """All that is known of the fault; None where memprot's own accessors met it."""
+        if self._record is None and self._native is not None:
+            self._record = as_record(self._native)
+        return self._record
+
+    @property
+    def mapping(self) -> Any:
+        """The :class:`memprot.Mapping` the address lies in, or None."""
+        return self.record.mapping if self.record else None
+
+    @property
+    def native(self) -> tuple[NativeFrame, ...]:
+        """The native call stack, innermost frame first; empty where memprot's own accessors met the fault."""
+        return self.record.native if self.record else ()
+
+    @property
+    def thread(self) -> FaultThread | None:
+        """The thread that made the access: ``.id`` as the kernel numbers it, and ``.name``."""
+        return self.record.thread if self.record else None
+
+    def __str__(self) -> str:
+        if self.args or self.address is None:
+            return super().__str__()
+        place = f"{self.access} at {self.address:#x}"
+        record = self.record
+        if record is not None and record.block is not None and record.distance is not None:
+            size = "" if record.size is None else f" of {record.size} bytes"
+            where = (
+                f"{record.distance} bytes past the end"
+                if record.distance >= 0
+                else f"{-record.distance} bytes before the start"
+            )
+            return f"{self.access}{size} at {self.address:#x}, {where} of a block of {record.block.nbytes} bytes"
+        if self.region is not None:
+            return f"{place}, byte {self.offset} of a Region that forbids it"
+        return f"{place}, which its {self.cause} forbids"
+
+    def _join(self, later: FaultError) -> None:
+        """Take along a fault that was found while this one was on its way."""
+        self.others = (*self.others, later, *later.others)
+        later.others = ()

@@ -1,0 +1,109 @@
+"""From what a signal handler wrote down to a :class:`~memprot.faults.record.FaultRecord` in plain words."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from memprot import _native
+from memprot.faults.array import find_array
+from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, PythonFrame
+from memprot.space.maps import AddressSpace
+
+if TYPE_CHECKING:
+    from memprot.faults.record import Access, Cause, Kind
+
+ACCESSES: tuple[Access, ...] = ("read", "write", "execute")
+
+
+class NativeRecord(NamedTuple):
+    """One record as the binding hands it over."""
+
+    sequence: int
+    thread: int
+    thread_name: str
+    signal: int
+    access: int
+    address: int
+    size: int  # 0 when unknown
+    guard: bool
+    block: tuple[int, int, int] | None  # address, bytes, stack number
+    instructions: tuple[int, ...]  # the faulting one, then return addresses
+    python: tuple[tuple[str, int, str], ...] | None
+    folded: int
+
+
+def cause_of(native: NativeRecord) -> Cause:
+    if native.signal == signal.SIGBUS:
+        return "bus"
+    return "guard" if native.guard else "protection"
+
+
+def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
+    """The guarded block the access belongs to: an array in a pool, or a guarded Region."""
+    if native.block or not native.guard:
+        return native.block
+    region = _native.region_at(native.address)
+    return (region.address, region.size, region.stack) if region else None
+
+
+def as_record(native: NativeRecord) -> FaultRecord:
+    """Complete a record with what can be found out now: names, symbols, the mapping."""
+    block = block_of(native)
+    kind: Kind = "protection"
+    distance = None
+    if native.signal == signal.SIGBUS:
+        kind = "bus"
+    elif native.guard:
+        kind = "unmapped"
+    if block:
+        start, size, _ = block
+        overflow = native.address >= start + size
+        kind = "overflow" if overflow else "underflow"
+        distance = native.address - start - size if overflow else native.address - start
+    return FaultRecord(
+        kind=kind,
+        access=ACCESSES[native.access],
+        size=native.size or None,
+        address=native.address,
+        distance=distance,
+        recovered=True,
+        signal=native.signal,
+        block=_named_block(*block) if block else None,
+        python=python_frames(native.python) if native.python is not None else None,
+        native=native_frames(native.instructions),
+        thread=FaultThread(native.thread, _thread_name(native)),
+        mapping=AddressSpace().find(native.address),
+    )
+
+
+def python_frames(rows: tuple[tuple[str, int, str], ...]) -> tuple[PythonFrame, ...]:
+    return tuple(PythonFrame(*row) for row in rows)
+
+
+def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
+    """Name the functions; a return address lies behind its call, which may be the function's last instruction."""
+    frames = []
+    for depth, address in enumerate(instructions):
+        function, library, offset = _native.symbol(address - (depth > 0))
+        if offset is not None:
+            offset += depth > 0
+        frames.append(NativeFrame(address, function, library, offset))
+    return tuple(frames)
+
+
+def _named_block(start: int, size: int, stack: int) -> Block:
+    array = find_array(start, size, sys._getframe(1))
+    dtype, shape, name = array if array else (None, None, None)
+    allocated = python_frames(_native.stack_frames(stack))
+    return Block(start, size, allocated, dtype=dtype, shape=shape, name=name)
+
+
+def _thread_name(native: NativeRecord) -> str | None:
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        for thread in threading.enumerate():
+            if thread.native_id == native.thread:
+                return str(thread.name)
+    return native.thread_name or None
