@@ -1,7 +1,8 @@
 # Every target sets up what it needs: system packages (as root), a virtual environment in .venv, the build.
 PYTHON ?= python3
 VENV   := .venv
-BIN    := $(VENV)/bin
+BIN    := $(abspath $(VENV))/bin
+BUILD  := $(abspath $(VENV))/build
 SOURCES := $(shell find src libmemprot -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
 
 .DEFAULT_GOAL := help
@@ -20,7 +21,7 @@ $(VENV)/tools: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/built: $(VENV)/tools $(SOURCES)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall -Cbuild-dir=build .
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall -Cbuild-dir=$(BUILD) .
 	@touch $@
 
 $(VENV)/lint $(VENV)/bench: $(VENV)/%: $(VENV)/built
@@ -49,8 +50,8 @@ bench: $(VENV)/bench  ## measure the speed targets, both sides in one run
 
 cross: $(VENV)/built  ## compile the C core for aarch64
 	./tools/system-packages --cross $(PYTHON)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson setup --reconfigure --cross-file tools/aarch64.ini -Dpython=false build-aarch64
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson compile -C build-aarch64
+	PATH="$(BIN):$$PATH" $(BIN)/meson setup --reconfigure --cross-file tools/aarch64.ini -Dpython=false build-aarch64
+	PATH="$(BIN):$$PATH" $(BIN)/meson compile -C build-aarch64
 
 clean:  ## remove the virtual environment and every build
-	rm -rf $(VENV) build build-aarch64
+	rm -rf $(VENV) build-aarch64

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -52,19 +53,25 @@ struct pool {
 
 static _Atomic(_Atomic(struct pool *) *) table[LEAVES];
 static struct pool *with_room[CLASSES];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_flag lock = ATOMIC_FLAG_INIT;
 static pthread_once_t prepared = PTHREAD_ONCE_INIT;
 static size_t mapped, resident_free, overhead, overhead_limit;
 static struct memprot_guard_statistics statistics;
 
-static void before_fork(void) { pthread_mutex_lock(&lock); }
-static void after_fork(void) { pthread_mutex_unlock(&lock); }
+// A spin lock: it is held for a few instructions, hardly ever by two (NumPy allocates with the interpreter held), and a
+// mutex would double the cost of a block.
+static inline void acquire(void) {
+    while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
+        sched_yield();
+}
+
+static inline void release(void) { atomic_flag_clear_explicit(&lock, memory_order_release); }
 
 static void prepare(void) {
     // An eighth of the machine: a program that lives on millions of small arrays must not run out of memory through us.
     overhead_limit = (size_t)sysconf(_SC_PHYS_PAGES) / 8 * memprot_page_size();
     memprot_overlay_guards_by_madvise();
-    pthread_atfork(before_fork, after_fork, after_fork);
+    pthread_atfork(acquire, release, release);
 }
 
 // May run in a signal handler.
@@ -199,15 +206,21 @@ static struct slot *carve(struct pool *pool) {
 }
 
 // Called with the lock held.
+static void list_pool(struct pool *pool) {
+    size_t rounded, class = class_of(memprot_page_count(pool->data), &rounded);
+    pool->next = with_room[class];
+    pool->listed = true;
+    with_room[class] = pool;
+}
+
+// Called with the lock held.
 static struct slot *take_slot(size_t class, size_t data, struct pool **from) {
     struct pool *pool = with_room[class];
     if (!pool) {
         pool = create_pool(data);
         if (!pool)
             return NULL;
-        pool->next = NULL;
-        pool->listed = true;
-        with_room[class] = pool;
+        list_pool(pool);
     }
     struct slot *slot;
     if (pool->free != NO_SLOT) {
@@ -232,89 +245,80 @@ void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, u
     pthread_once(&prepared, prepare);
     if (size == 0)
         size = 1;
-    size_t page = memprot_page_size(), pages = size / page + (size % page != 0), rounded;
+    size_t pages = memprot_page_count(size), rounded;
     if (pages > (size_t)1 << 34)
         return NULL;
-    size_t class = class_of(pages, &rounded), waste = pages * page - size;
+    size_t class = class_of(pages, &rounded), waste = (pages << memprot_page_shift) - size;
     struct pool *pool;
     struct slot *slot = NULL;
-    pthread_mutex_lock(&lock);
+    acquire();
     if (overhead + waste <= overhead_limit)
-        slot = take_slot(class, rounded * page, &pool);
+        slot = take_slot(class, rounded << memprot_page_shift, &pool);
     if (!slot) {
         statistics.refused++;
-        pthread_mutex_unlock(&lock);
+        release();
         return NULL;
     }
     bool dirty = slot->state == SLOT_DIRTY;
-    uintptr_t start = data_of(pool, slot);
-    slot->block = side == MEMPROT_SIDE_RIGHT ? start + pool->data - size : start;
+    uintptr_t start = data_of(pool, slot), block = side == MEMPROT_SIDE_RIGHT ? start + pool->data - size : start;
+    slot->block = block;
     slot->size = size;
     slot->stack = stack;
     atomic_store_explicit(&slot->state, SLOT_LIVE, memory_order_release);
     overhead += waste;
     statistics.blocks++;
     statistics.bytes += size;
-    statistics.live_blocks++;
-    statistics.live_bytes += size;
     if (overhead > statistics.peak_overhead)
         statistics.peak_overhead = overhead;
-    void *block = (void *)slot->block;
-    pthread_mutex_unlock(&lock);
+    release();
     if (zeroed && dirty && (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
-        memset(block, 0, size);
-    return block;
+        memset((void *)block, 0, size);
+    return (void *)block;
 }
 
-bool memprot_guard_owns(const void *block) { return pool_at((uintptr_t)block) != NULL; }
-
-static struct slot *live_slot(const void *block, struct pool **pool) {
-    *pool = pool_at((uintptr_t)block);
-    struct slot *slot = *pool ? slot_at(*pool, (uintptr_t)block) : NULL;
-    return slot && slot->state == SLOT_LIVE && slot->block == (uintptr_t)block ? slot : NULL;
+static struct slot *live_slot(const struct pool *pool, uintptr_t block) {
+    struct slot *slot = slot_at((struct pool *)pool, block);
+    return slot && slot->state == SLOT_LIVE && slot->block == block ? slot : NULL;
 }
 
 size_t memprot_guard_size(const void *block) {
-    struct pool *pool;
-    struct slot *slot = live_slot(block, &pool);
+    struct pool *pool = pool_at((uintptr_t)block);
+    struct slot *slot = pool ? live_slot(pool, (uintptr_t)block) : NULL;
     return slot ? slot->size : 0;
 }
 
-int memprot_guard_free(void *block) {
-    struct pool *pool;
-    struct slot *slot = live_slot(block, &pool);
-    if (!slot) {
-        errno = EINVAL;
-        return -1;
-    }
-    size_t page = memprot_page_size(), size = slot->size, pages = memprot_page_ceil(size) / page, rounded;
+// The guards beside a block must stand before the next block comes, even when a fault there was not claimed yet.
+static void close_around(struct pool *pool, uintptr_t start) {
+    size_t guard = memprot_page_count(pool->stride - pool->data);
+    size_t first = (start - pool->overlay.start) >> memprot_page_shift;
+    memprot_record_close_pages(&pool->overlay, first - guard, 2 * guard + memprot_page_count(pool->data));
+}
+
+enum memprot_guard_freeing memprot_guard_free(void *block) {
+    struct pool *pool = pool_at((uintptr_t)block);
+    if (!pool)
+        return MEMPROT_GUARD_FOREIGN;
+    struct slot *slot = live_slot(pool, (uintptr_t)block);
+    if (!slot)
+        return MEMPROT_GUARD_WILD;
     uintptr_t start = data_of(pool, slot);
-    if (memprot_record_waiting() > 0) {
-        // A fault beside this block has not been claimed yet: the guards must be back before the next block comes.
-        size_t guard = (pool->stride - pool->data) / page, first = (start - pool->overlay.start) / page;
-        memprot_record_close_pages(&pool->overlay, first - guard, 2 * guard + pool->data / page);
-    }
-    pthread_mutex_lock(&lock);
-    bool discard = resident_free + pool->data > retention;
-    pthread_mutex_unlock(&lock);
-    discard = discard && madvise((void *)start, pool->data, MADV_DONTNEED) == 0;
-    pthread_mutex_lock(&lock);
-    overhead -= pages * page - size;
-    statistics.live_blocks--;
-    statistics.live_bytes -= size;
+    if (memprot_record_waiting() > 0)
+        close_around(pool, start);
+    // Read without the lock: a page more or less is kept.
+    bool discard = resident_free + pool->data > retention && madvise((void *)start, pool->data, MADV_DONTNEED) == 0;
+    acquire();
+    overhead -= memprot_page_ceil(slot->size) - slot->size;
+    statistics.freed_blocks++;
+    statistics.freed_bytes += slot->size;
     if (!discard)
         resident_free += pool->data;
     atomic_store_explicit(&slot->state, discard ? SLOT_CLEAN : SLOT_DIRTY, memory_order_release);
     slot->next_free = pool->free;
     pool->free = (int32_t)(slot - pool->slots);
-    if (!pool->listed) {
-        size_t class = class_of(pool->data / page, &rounded);
-        pool->next = with_room[class];
-        pool->listed = true;
-        with_room[class] = pool;
-    }
-    pthread_mutex_unlock(&lock);
-    return 0;
+    if (!pool->listed)
+        list_pool(pool);
+    release();
+    return MEMPROT_GUARD_FREED;
 }
 
 // May run in a signal handler.
@@ -351,7 +355,7 @@ bool memprot_guard_block_near(uintptr_t address, struct memprot_block *ret) {
 }
 
 void memprot_guard_read_statistics(struct memprot_guard_statistics *ret) {
-    pthread_mutex_lock(&lock);
+    acquire();
     *ret = statistics;
-    pthread_mutex_unlock(&lock);
+    release();
 }

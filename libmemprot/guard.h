@@ -16,15 +16,17 @@ enum memprot_side {
 /// pools have reached their limit. @p zeroed asks for zeros. @p stack is kept for reports.
 void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, uint32_t stack);
 
-/// Whether @p block was given out by memprot_guard_allocate.
-bool memprot_guard_owns(const void *block);
-
-/// The size of a block that memprot_guard_owns.
+/// The size of a live block, or 0 when @p block is none.
 size_t memprot_guard_size(const void *block);
 
-/// Takes back a block that memprot_guard_owns.
-/// @return 0, or -1 with errno EINVAL when it is no live block's first byte.
-int memprot_guard_free(void *block);
+enum memprot_guard_freeing {
+    MEMPROT_GUARD_FREED,
+    MEMPROT_GUARD_FOREIGN, // not in any pool: somebody else's to free
+    MEMPROT_GUARD_WILD,    // in a pool, but no live block's first byte
+};
+
+/// Takes a block back.
+enum memprot_guard_freeing memprot_guard_free(void *block);
 
 /// The overlay of the pool that holds @p address, or NULL. May run in a signal handler.
 struct memprot_overlay *memprot_guard_overlay_at(uintptr_t address);
@@ -35,9 +37,9 @@ bool memprot_guard_block_near(uintptr_t address, struct memprot_block *ret);
 
 /// What the pools have done and what they cost.
 struct memprot_guard_statistics {
-    uint64_t blocks, bytes;           // given out since the start
-    uint64_t live_blocks, live_bytes; // in use now
-    uint64_t refused;                 // not guarded, for want of memory
-    uint64_t peak_overhead;           // bytes of touched pages beyond the blocks' own bytes, at most (estimated from above)
+    uint64_t blocks, bytes;             // given out since the start
+    uint64_t freed_blocks, freed_bytes; // taken back
+    uint64_t refused;                   // not guarded, for want of memory
+    uint64_t peak_overhead;             // most bytes that the pages in use held beyond the blocks' own
 };
 void memprot_guard_read_statistics(struct memprot_guard_statistics *ret);

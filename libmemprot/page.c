@@ -2,11 +2,10 @@
 
 #include <unistd.h>
 
-static size_t size;
+size_t memprot_page_bytes;
+unsigned memprot_page_shift;
 
-// May run in a signal handler. (sysconf reads the auxiliary vector here; racing threads store the same value.)
-size_t memprot_page_size(void) {
-    if (!size)
-        size = (size_t)sysconf(_SC_PAGESIZE);
-    return size;
+__attribute__((constructor)) static void ask(void) {
+    memprot_page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    memprot_page_shift = (unsigned)__builtin_ctzl(memprot_page_bytes);
 }

@@ -51,11 +51,15 @@ static void *guarded_calloc(void *context, size_t count, size_t size) {
 }
 
 static void guarded_free(void *context, void *block, size_t size) {
-    if (!memprot_guard_owns(block)) {
+    switch (memprot_guard_free(block)) {
+    case MEMPROT_GUARD_FREED:
+        return;
+    case MEMPROT_GUARD_FOREIGN:
         if (block)
             atomic_fetch_add_explicit(&left_alone, 1, memory_order_relaxed);
         original.free(context, block, size);
-    } else if (memprot_guard_free(block) < 0) {
+        return;
+    case MEMPROT_GUARD_WILD:
         Py_FatalError("NumPy freed an address inside guarded memory that is no live array's data");
     }
 }
@@ -63,9 +67,9 @@ static void guarded_free(void *context, void *block, size_t size) {
 static void *guarded_realloc(void *context, void *block, size_t size) {
     if (!block)
         return guarded_malloc(context, size);
-    if (!memprot_guard_owns(block))
-        return original.realloc(context, block, size);
     size_t old = memprot_guard_size(block);
+    if (!old)
+        return original.realloc(context, block, size);
     void *fresh = guarded_malloc(context, size);
     if (!fresh)
         return NULL; // the old block stays valid, as realloc(3) says
@@ -119,8 +123,8 @@ static PyObject *guard_statistics(PyObject *module, PyObject *unused) {
     struct memprot_guard_statistics now;
     memprot_guard_read_statistics(&now);
     return Py_BuildValue("{sKsKsKsKsKsKsK}", "arrays", (unsigned long long)now.blocks, "bytes",
-                         (unsigned long long)now.bytes, "live_arrays", (unsigned long long)now.live_blocks,
-                         "live_bytes", (unsigned long long)now.live_bytes, "unguarded", (unsigned long long)now.refused,
+                         (unsigned long long)now.bytes, "live_arrays", (unsigned long long)(now.blocks - now.freed_blocks),
+                         "live_bytes", (unsigned long long)(now.bytes - now.freed_bytes), "unguarded", (unsigned long long)now.refused,
                          "left_alone", (unsigned long long)atomic_load(&left_alone), "overhead",
                          (unsigned long long)now.peak_overhead);
 }
