@@ -1,0 +1,293 @@
+"""The manual of the C extension: what ``help()`` shows of it is written here, once."""
+
+from collections.abc import Callable
+from typing import final
+
+from memprot.prot import Prot
+from memprot.space.mapping import MappingKind
+
+# The system calls (_native/calls.c)
+
+def mprotect(addr: int, length: int, prot: int) -> None:
+    """Change the protection of the pages that hold ``[addr, addr + length)``.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :param prot: a :class:`memprot.Prot`, or the number it stands for.
+    :raises memprot.ProtectionError: with the kernel's errno. The call is not atomic: pages before the one that
+        failed may have been changed already.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned. Everything that fits
+        reaches the kernel whole.
+
+    In a signal handler use ``memprot_mprotect`` of the C core. Other threads run meanwhile when ``length`` is more
+    than 1 MiB.
+
+    Source: mprotect(2), mm/mprotect.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> from memprot.flags import MapFlag
+    >>> page = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS)
+    >>> calls.mprotect(page, PAGE_SIZE, Prot.READ)
+    >>> calls.munmap(page, PAGE_SIZE)
+    """
+
+def mmap(addr: int, length: int, prot: int, flags: int, fd: int = -1, offset: int = 0) -> int:
+    """Map a file or fresh memory; the address of the mapping.
+
+    :param addr: where; 0 leaves it to the kernel. Without ``MapFlag.FIXED`` it is a wish.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :param prot: a :class:`memprot.Prot`, or the number it stands for.
+    :param flags: :class:`memprot.flags.MapFlag`; one of ``SHARED``, ``PRIVATE`` and ``SHARED_VALIDATE`` is needed.
+    :param fd: the file; -1 with ``MapFlag.ANONYMOUS``.
+    :param offset: where in the file, in bytes; a multiple of the page size.
+    :raises memprot.ProtectionError: with the kernel's errno.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Nothing unmaps it for you: see :func:`munmap`. ``MapFlag.FIXED`` replaces whatever is there. Other threads run
+    meanwhile when a file is mapped, pages are populated or locked, or ``length`` is more than 1 MiB.
+
+    Source: mmap(2), mm/mmap.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> from memprot.flags import MapFlag
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.NONE, MapFlag.PRIVATE | MapFlag.ANONYMOUS)
+    >>> address % PAGE_SIZE
+    0
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def munmap(addr: int, length: int) -> None:
+    """Unmap the pages that hold ``[addr, addr + length)``; what is not mapped there is no error.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM when a mapping had to be split and the process
+        may have no more of them (vm.max_map_count).
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile when ``length`` is more than 1 MiB.
+
+    Source: munmap(2), mm/vma.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> from memprot.flags import MapFlag
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ, MapFlag.PRIVATE | MapFlag.ANONYMOUS)
+    >>> calls.munmap(address, PAGE_SIZE)
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def madvise(addr: int, length: int, advice: int) -> None:
+    """Tell the kernel how the pages that hold ``[addr, addr + length)`` will be used, or what to do with them.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :param advice: one of :class:`memprot.flags.Advice`. Some of it destroys data: ``DONTNEED``, ``FREE``, ``REMOVE``
+        and, on anonymous memory, ``GUARD_INSTALL``.
+    :raises memprot.ProtectionError: with the kernel's errno; EINVAL also for advice that this kernel does not have.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile when the advice makes the kernel read, write or move pages, or ``length`` is more
+    than 1 MiB.
+
+    Source: madvise(2), mm/madvise.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> from memprot.flags import Advice, MapFlag
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ, MapFlag.PRIVATE | MapFlag.ANONYMOUS)
+    >>> calls.madvise(address, PAGE_SIZE, Advice.DONTDUMP)
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def memfd_create(name: str | bytes, flags: int = 1) -> int:
+    """Make a file that lives in memory and has no name in any directory; its descriptor.
+
+    :param name: shown as ``/memfd:name`` in /proc/PID/maps; at most 249 bytes; several files may have the same.
+    :param flags: :class:`memprot.flags.MemfdFlag`; the default, 1, is ``MemfdFlag.CLOEXEC``.
+    :raises memprot.ProtectionError: with the kernel's errno.
+    :raises TypeError: for a name that is neither str nor bytes, or flags that are no int.
+    :raises ValueError: for a name with a zero byte.
+    :raises OverflowError: for flags that do not fit in 64 bits, signed or unsigned.
+
+    Source: memfd_create(2), mm/memfd.c.
+
+    >>> import os
+    >>> from memprot import calls
+    >>> fd = calls.memfd_create("scratch")
+    >>> os.ftruncate(fd, 4096)
+    >>> os.close(fd)
+    """
+
+def set_error_factory(factory: Callable[[int, str, tuple[object, ...]], BaseException] | None, /) -> None:
+    """Say how a failed call becomes an exception; until then, and after None, it is a plain OSError.
+
+    :param factory: called with the errno, the name of the call and its arguments, defaults filled in; returns the
+        exception to raise. When it fails for want of memory, the plain OSError is raised instead.
+    :raises TypeError: for what cannot be called.
+
+    :mod:`memprot.errors` registers :class:`memprot.ProtectionError`.
+
+    >>> import memprot.errors
+    >>> from memprot import _native
+    >>> _native.set_error_factory(memprot.errors.ProtectionError)
+    """
+
+# Mappings (_native/mapping.c)
+
+@final
+class Mapping:
+    """One mapping of an address space: what a line of /proc/PID/maps says.
+
+    Mappings are values: equal when everything about them is equal, ordered by address, hashable, picklable.
+    ``len(m)`` is its size in bytes, ``address in m`` asks whether it holds an address.
+
+    :param start: its first address.
+    :param stop: the address after its last.
+    :param prot: ``Prot``, ``"r-x"`` or int.
+    :param kind: found out from the other arguments when left out.
+    :raises TypeError: for an argument of the wrong type (bool and float are no int).
+    :raises ValueError: for numbers that no mapping has, or a protection with more than read, write and execute.
+    :raises OverflowError: for an int that does not fit in 64 bits.
+
+    Source: proc_pid_maps(5), fs/proc/task_mmu.c.
+
+    >>> from memprot import Mapping
+    >>> mapping = Mapping(0x10000, 0x12000, "r-x", path="/usr/bin/true")
+    >>> mapping
+    <Mapping 0x10000-0x12000 r-xp file '/usr/bin/true'>
+    >>> len(mapping), 0x11fff in mapping
+    (8192, True)
+    """
+
+    def __new__(
+        cls,
+        start: int,
+        stop: int,
+        prot: Prot | str | int,
+        shared: bool = False,
+        offset: int = 0,
+        device: tuple[int, int] = (0, 0),
+        inode: int = 0,
+        path: str | None = None,
+        deleted: bool = False,
+        kind: MappingKind | str | None = None,
+    ) -> Mapping: ...
+    @property
+    def start(self) -> int:
+        """The first address."""
+
+    @property
+    def stop(self) -> int:
+        """The address after the last one."""
+
+    @property
+    def size(self) -> int:
+        """The length in bytes."""
+
+    @property
+    def prot(self) -> Prot:
+        """What may be done with the memory: read, write, execute."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether writes are seen by others who map the same file; otherwise they are private copies."""
+
+    @property
+    def offset(self) -> int:
+        """Where in the file the mapping starts, in bytes; 0 without a file."""
+
+    @property
+    def device(self) -> tuple[int, int]:
+        """The (major, minor) number of the device that holds the file; (0, 0) without a file."""
+
+    @property
+    def inode(self) -> int:
+        """The number of the file on its device; 0 without a file."""
+
+    @property
+    def path(self) -> str | None:
+        """The name of the file, or the kernel's name for the memory, such as ``[heap]``; None where there is neither.
+
+        A newline in a name is a newline here, bytes that are not UTF-8 are surrogates (as from ``os.fsdecode``), and
+        the ``" (deleted)"`` that the kernel adds is in :attr:`deleted` instead.
+        """
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the file has no name any more, or never had one (memfd, shared anonymous memory).
+
+        The kernel says so in the name itself. A file whose own name ends in ``" (deleted)"`` is told apart by
+        looking whether it exists; in an address space with another root directory that may not be possible.
+        """
+
+    @property
+    def kind(self) -> MappingKind:
+        """What the memory is for."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, address: int, /) -> bool: ...
+    def __lt__(self, other: Mapping, /) -> bool: ...
+    def __le__(self, other: Mapping, /) -> bool: ...
+    def __gt__(self, other: Mapping, /) -> bool: ...
+    def __ge__(self, other: Mapping, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def set_mapping_types(
+    as_prot: Callable[[Prot | str | int], Prot], kind: Callable[[str], MappingKind], /
+) -> None:
+    """Say which objects stand for protections and kinds in :class:`Mapping`.
+
+    :param as_prot: turns what a caller may write for a protection into the object that stands for it.
+    :param kind: does the same for the name of a kind, such as ``"shared_memory"``.
+
+    :mod:`memprot.space.mapping` calls it.
+
+    >>> from memprot import _native
+    >>> from memprot.prot import as_prot
+    >>> from memprot.space.mapping import MappingKind
+    >>> _native.set_mapping_types(as_prot, MappingKind)
+    """
+
+# /proc/PID/maps (_native/maps.c)
+
+@final
+class MapsFile:
+    """The /proc/PID/maps of one process, kept open for questions about single addresses.
+
+    :param pid: the process; None for the one that asks, which after a fork is the child.
+    :raises OSError: with the errno of open(2).
+    :raises TypeError: for a pid that is no int.
+    :raises OverflowError: for a pid that does not fit in 64 bits.
+
+    >>> from memprot._native import MapsFile
+    >>> MapsFile().find(0)
+    """
+
+    def __new__(cls, pid: int | None = None) -> MapsFile: ...
+    def read(self) -> list[Mapping]:
+        """Every mapping, from a fresh reading; ordered, without overlaps.
+
+        :raises OSError: with the errno of open(2) or read(2); ESRCH when the process has no address space (any more).
+        """
+
+    def find(self, address: int, /) -> Mapping | None:
+        """The mapping that holds an address, by PROCMAP_QUERY where the kernel has it, otherwise by the text.
+
+        :raises OSError: as for :meth:`read`.
+        :raises TypeError: for an address that is no int.
+        :raises OverflowError: for an address that does not fit in 64 bits.
+        """
+
+def parse_maps(text: bytes, /) -> list[Mapping]:
+    """The mappings of a /proc/PID/maps that was saved earlier.
+
+    :param text: whole lines. Overlapping ones are clipped, those out of order left out.
+    :raises ValueError: for a line of another form; says which one.
+
+    >>> from memprot._native import parse_maps
+    >>> parse_maps(b"10000-12000 r-xp 00000000 fe:00 7   /usr/bin/true" + bytes([10]))
+    [<Mapping 0x10000-0x12000 r-xp file '/usr/bin/true'>]
+    """

@@ -1,0 +1,168 @@
+"""Errors that say which call failed, on what memory, and what to do about it.
+
+>>> from memprot import ProtectionError, calls
+>>> try:
+...     calls.mprotect(0x10001, 4096, 1)
+... except ProtectionError as error:
+...     print(error)
+mprotect of 4096 bytes at 0x10001 to r-- failed with EINVAL (Invalid argument): the address must be a multiple of \
+the page size, as 0x10000 is
+"""
+
+import errno as numbers
+import os
+from typing import TYPE_CHECKING
+
+from memprot import _native
+from memprot.prot import PAGE_SIZE, Prot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from memprot._native import Mapping
+
+__all__ = ["ProtectionError"]
+
+_PERMISSION = (numbers.EACCES, numbers.EPERM)
+
+_ALIGNED = ("mprotect", "munmap", "madvise")
+# Only what the errno of a call leaves no doubt about.
+_HINTS = {
+    ("munmap", numbers.EPERM): "the range holds sealed memory (mseal), which stays as it is until the process ends",
+    ("mmap", numbers.EBADF): "pass the descriptor of an open file, or MapFlag.ANONYMOUS and -1",
+    ("mmap", numbers.EEXIST): "something is mapped there; FIXED_NOREPLACE leaves it alone, choose another address",
+    ("mmap", numbers.ENODEV): "this kind of file cannot be mapped; read it instead",
+    ("memfd_create", numbers.EMFILE): "the process has no descriptor left: close some, or raise RLIMIT_NOFILE",
+    ("memfd_create", numbers.ENFILE): "the system has no file left: see fs.file-max",
+    ("madvise", numbers.EAGAIN): "a resource was short for the moment: try again",
+    ("madvise", numbers.EBADF): "the range holds memory without a file, and this advice is for files",
+}
+
+
+class ProtectionError(OSError):
+    """A memory system call failed.
+
+    :param number: the errno.
+    :param call: the name of the call.
+    :param arguments: what it was called with, in the order of its man page.
+
+    ``errno`` and ``strerror`` are those of an OSError, and for EACCES and EPERM the exception is a PermissionError
+    too. ``str()`` is one plain sentence. Pickling keeps everything.
+
+    :ivar call: the name of the call that failed, or None.
+    :ivar start: the first address of the offending part; None when it is unknown or the arguments were wrong.
+    :ivar stop: the address after it, or None.
+    :ivar mapping: the :class:`memprot.Mapping` that refused, or None.
+    :ivar applied: the ranges ``(start, stop)`` that the call had changed already when it failed.
+    :ivar reason: why it failed, or None when that is unknown.
+    :ivar hint: what to do about it, or None.
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     calls.munmap(1, 4096)
+    ... except ProtectionError as error:
+    ...     print(error.errno, error.call, error.applied)
+    22 munmap ()
+    """
+
+    call: str | None
+    start: int | None
+    stop: int | None
+    mapping: "Mapping | None"
+    applied: tuple[tuple[int, int], ...]
+    reason: object
+    hint: str | None
+    _arguments: tuple[object, ...]
+
+    def __new__(
+        cls, number: int, call: str | None = None, arguments: tuple[object, ...] = ()
+    ) -> "ProtectionError":
+        if cls is ProtectionError and number in _PERMISSION:
+            cls = _ProtectionPermissionError
+        self = super().__new__(cls, number, os.strerror(number))
+        self.call = call
+        self.start = self.stop = self.mapping = self.reason = None
+        self.applied = ()
+        self.hint = _hint(number, call, arguments)
+        self._arguments = arguments
+        return self
+
+    def __init__(self, number: int, call: str | None = None, arguments: tuple[object, ...] = ()) -> None:
+        pass  # OSError fixes errno and strerror when the object is made; its own __init__ would take the arguments
+
+    def __reduce__(self) -> "tuple[Callable[..., ProtectionError], tuple[object, ...], dict[str, object]]":
+        rebuilt = ProtectionError if type(self) is _ProtectionPermissionError else type(self)
+        return rebuilt, (self.errno, self.call, self._arguments), self.__dict__
+
+    def __str__(self) -> str:
+        sentence = f"{_request(self.call, self._arguments)} failed with {_cause(self)}"
+        return sentence if self.hint is None else f"{sentence}: {self.hint}"
+
+
+class _ProtectionPermissionError(ProtectionError, PermissionError):
+    """The same for those who catch PermissionError."""
+
+
+_ProtectionPermissionError.__name__ = _ProtectionPermissionError.__qualname__ = "ProtectionError"
+
+
+def _hint(number: int, call: str | None, arguments: tuple[object, ...]) -> str | None:
+    if number == numbers.EINVAL and call in _ALIGNED and arguments:
+        address = int(arguments[0])  # type: ignore[call-overload]
+        if address % PAGE_SIZE:
+            return f"the address must be a multiple of the page size, as {_address(address - address % PAGE_SIZE)} is"
+    return None if call is None else _HINTS.get((call, number))
+
+
+def _cause(error: OSError) -> str:
+    number = error.errno or 0
+    return f"{numbers.errorcode.get(number, f'errno {number}')} ({error.strerror})"
+
+
+def _address(word: int) -> str:
+    return hex(word % 2**64)
+
+
+def _range(start: int, length: int) -> str:
+    return f"{length % 2**64} bytes at {_address(start)}"
+
+
+def _mprotect(address: int, length: int, prot: int) -> str:
+    return f"mprotect of {_range(address, length)} to {Prot(prot % 2**64)}"
+
+
+def _mmap(address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> str:
+    place = f"{length % 2**64} bytes" if address == 0 else _range(address, length)
+    source = f"descriptor {fd} from offset {offset}" if fd != -1 else "no file"
+    return f"mmap of {place} as {Prot(prot % 2**64)} with flags {_address(flags)} and {source}"
+
+
+def _munmap(address: int, length: int) -> str:
+    return f"munmap of {_range(address, length)}"
+
+
+def _madvise(address: int, length: int, advice: int) -> str:
+    return f"madvise of {_range(address, length)} with advice {advice:d}"
+
+
+def _memfd_create(name: str | bytes, flags: int) -> str:
+    return f"memfd_create of {name!r} with flags {_address(flags)}"
+
+
+_REQUESTS: "dict[str, Callable[..., str]]" = {
+    "mprotect": _mprotect,
+    "mmap": _mmap,
+    "munmap": _munmap,
+    "madvise": _madvise,
+    "memfd_create": _memfd_create,
+}
+
+
+def _request(call: str | None, arguments: tuple[object, ...]) -> str:
+    if call is None:
+        return "a memory system call"
+    describe = _REQUESTS.get(call)
+    return call if describe is None or not arguments else describe(*arguments)
+
+
+_native.set_error_factory(ProtectionError)

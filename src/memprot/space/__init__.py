@@ -1,0 +1,1 @@
+"""Reading an address space: ours or another process's."""

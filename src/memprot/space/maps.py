@@ -1,0 +1,164 @@
+"""A live address space: which memory a process has, read from the kernel each time it is asked.
+
+>>> from memprot import AddressSpace
+>>> any(mapping.path == "[stack]" for mapping in AddressSpace())
+True
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+from memprot._native import MapsFile
+from memprot.space.layout import Layout, LayoutDifference
+from memprot.space.mapping import Mapping
+
+__all__ = ["AddressSpace"]
+
+_GONE = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)
+_REFUSED = (errno.EACCES, errno.EPERM)
+
+
+class AddressSpace:
+    """The address space of a process: an iterable of :class:`memprot.Mapping`, live.
+
+    :param pid: the process; None for the one that asks, which after a fork is the child.
+    :raises ProcessLookupError: when there is no such process, or it has no address space (it has ended, or is a
+        thread of the kernel). A process that ends later is noticed at the next question, also when its number has
+        been given to another one.
+    :raises PermissionError: when its memory may not be looked at; says why.
+    :raises TypeError: for a pid that is no int.
+    :raises OverflowError: for a pid that does not fit in 64 bits.
+
+    Each iteration is a fresh reading: ordered, without overlaps, though other threads may map and unmap meanwhile.
+    :meth:`find` asks the kernel about one address and reads no text. The object holds a descriptor or two, and
+    closes them when it goes away.
+
+    Source: proc_pid_maps(5), fs/proc/task_mmu.c, ptrace(2) on who may look.
+
+    >>> from memprot import AddressSpace
+    >>> space = AddressSpace()
+    >>> first = next(iter(space))
+    >>> space.find(first.start) == first
+    True
+    """
+
+    __slots__ = ("__weakref__", "_maps", "_pid")
+
+    def __init__(self, pid: int | None = None) -> None:
+        self._pid = pid
+        try:
+            self._maps = MapsFile(pid)
+        except OSError as error:
+            _refuse(pid, error)
+
+    def __iter__(self) -> Iterator[Mapping]:
+        """Every mapping, in the order of their addresses.
+
+        :raises ProcessLookupError: when the process has ended.
+        :raises PermissionError: when its memory may not be looked at any more.
+        """
+        return iter(self._read())
+
+    def __repr__(self) -> str:
+        return "AddressSpace()" if self._pid is None else f"AddressSpace({self._pid})"
+
+    def find(self, address: int) -> Mapping | None:
+        """The mapping that holds an address; None where nothing is mapped.
+
+        :param address: any int of 64 bits; nothing is mapped at a negative one.
+        :raises ProcessLookupError: when the process has ended.
+        :raises TypeError: for an address that is no int.
+        :raises OverflowError: for an address that does not fit in 64 bits.
+
+        >>> from memprot import AddressSpace
+        >>> print(AddressSpace().find(0))
+        None
+        """
+        try:
+            return self._maps.find(address)
+        except OSError as error:
+            _refuse(self._pid, error)
+
+    def snapshot(self) -> Layout:
+        """The mappings of this moment, fixed.
+
+        :raises ProcessLookupError: when the process has ended.
+
+        >>> from memprot import AddressSpace
+        >>> layout = AddressSpace().snapshot()
+        >>> layout[0].start < layout[-1].start
+        True
+        """
+        return Layout(self._read())
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """The ranges ``(start, stop)`` between neighbouring mappings that nothing is mapped at, of this moment.
+
+        :raises ProcessLookupError: when the process has ended.
+
+        >>> from memprot import AddressSpace
+        >>> all(start < stop for start, stop in AddressSpace().gaps())
+        True
+        """
+        return self.snapshot().gaps()
+
+    def diff(self, earlier: Layout) -> LayoutDifference:
+        """What has happened since an earlier :meth:`snapshot`.
+
+        :param earlier: a layout of the same process.
+        :raises ProcessLookupError: when the process has ended.
+
+        >>> from memprot import AddressSpace
+        >>> space = AddressSpace()
+        >>> space.diff(space.snapshot()).moved
+        []
+        """
+        return self.snapshot().diff(earlier)
+
+    def _read(self) -> list[Mapping]:
+        try:
+            return self._maps.read()
+        except OSError as error:
+            _refuse(self._pid, error)
+
+
+def _refuse(pid: int | None, error: OSError) -> NoReturn:
+    if error.errno in _GONE and pid is None:
+        raise OSError(error.errno, "/proc/self/maps cannot be read; is /proc mounted?") from error
+    if error.errno in _GONE:
+        if error.errno != errno.ESRCH and _is_hidden(pid):
+            raise PermissionError(
+                errno.EPERM,
+                f"process {pid} belongs to another user, and /proc is mounted so that its processes are hidden "
+                "(hidepid); ask as that user or as root",
+            ) from error
+        raise ProcessLookupError(errno.ESRCH, f"there is no process {pid}, or it has no address space") from error
+    if error.errno in _REFUSED:
+        raise PermissionError(error.errno, f"the mappings of process {pid} may not be read: {_why(pid)}") from error
+    raise error
+
+
+def _is_hidden(pid: int | None) -> bool:
+    try:
+        os.kill(pid or 0, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        pass
+    return False
+
+
+def _why(pid: int | None) -> str:
+    try:
+        owner = os.stat(f"/proc/{pid}/task").st_uid
+        with open(f"/proc/{pid}/status") as status:
+            uid = next(int(line.split()[1]) for line in status if line.startswith("Uid:"))
+    except (OSError, StopIteration):
+        return "it belongs to another user or protects itself; ask as root"
+    if uid != os.getuid():
+        return f"it belongs to user {uid} and you are user {os.getuid()}; ask as that user or as root"
+    if owner != uid:
+        return "it runs a program that not even its own user may look into (set-uid, or not dumpable); ask as root"
+    return "a security module or a missing capability (CAP_SYS_PTRACE) forbids it; ask as root"
