@@ -1,0 +1,49 @@
+// How many bytes of memory an x86-64 instruction accesses, and how long its immediate is: tables of the
+// opcode map.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum memprot_encoding { MEMPROT_LEGACY = 1, MEMPROT_VEX = 2, MEMPROT_EVEX = 4 };
+
+/// Opcode maps: one-byte opcodes, 0F, 0F 38, 0F 3A, numbered as VEX and EVEX number them.
+enum memprot_opcode_map { MEMPROT_MAP_ONE_BYTE, MEMPROT_MAP_0F, MEMPROT_MAP_0F38, MEMPROT_MAP_0F3A };
+
+/// Mandatory prefixes, numbered as VEX and EVEX number them.
+enum memprot_mandatory_prefix {
+    MEMPROT_PREFIX_NONE,
+    MEMPROT_PREFIX_66,
+    MEMPROT_PREFIX_F3,
+    MEMPROT_PREFIX_F2
+};
+
+/// One instruction as far as the size of its memory operand depends on it.
+struct memprot_instruction {
+    enum memprot_encoding encoding;
+    enum memprot_opcode_map map;
+    enum memprot_mandatory_prefix prefix;
+    uint8_t opcode;
+    /// Bits 3 to 5 of ModRM: a register, or more opcode.
+    uint8_t reg;
+    /// REX.W, VEX.W or EVEX.W.
+    bool wide;
+    /// A 66 prefix is present, be it the mandatory one or not.
+    bool operand_size_prefix;
+    /// EVEX.b: one element is read and repeated.
+    bool broadcast;
+    /// Bytes; 0 for the reserved encoding.
+    size_t vector_length;
+};
+
+/// @return The size of the memory operand that ModRM names, in bytes; 0 when it has none or it is not known.
+/// May run in a signal handler.
+size_t memprot_operand_size(const struct memprot_instruction *instruction);
+
+/// @return The bytes after ModRM, SIB and displacement. May run in a signal handler.
+size_t memprot_immediate_size(const struct memprot_instruction *instruction);
+
+/// @return The size of a general operand: 2, 4 or 8 bytes by prefix 66 and REX.W. May run in a signal
+/// handler.
+size_t memprot_general_size(const struct memprot_instruction *instruction);

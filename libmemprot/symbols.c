@@ -1,0 +1,122 @@
+#include "symbols.h"
+
+#include "elf_functions.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <link.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+struct loaded_object {
+    uintptr_t pc;
+    bool found;
+    char path[PATH_MAX];
+    uintptr_t bias, load_address;
+    uint64_t identity;
+};
+
+static const ElfW(Phdr) * segment_with(const struct dl_phdr_info *info, uintptr_t address, size_t size) {
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uintptr_t offset = address - (info->dlpi_addr + segment->p_vaddr);
+        if (segment->p_type == PT_LOAD && offset < segment->p_memsz && size <= segment->p_memsz - offset)
+            return segment;
+    }
+    return NULL;
+}
+
+static uint64_t loaded_identity(const struct dl_phdr_info *info) {
+    uint64_t identity = memprot_elf_identity_add(MEMPROT_ELF_IDENTITY_START, info->dlpi_phdr,
+                                                 info->dlpi_phnum * sizeof *info->dlpi_phdr);
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *notes = &info->dlpi_phdr[i];
+        uintptr_t address = info->dlpi_addr + notes->p_vaddr;
+        if (notes->p_type == PT_NOTE && segment_with(info, address, notes->p_filesz))
+            identity = memprot_elf_identity_add(identity, (const void *)address, notes->p_filesz);
+    }
+    return identity;
+}
+
+static int visit_object(struct dl_phdr_info *info, size_t size, void *data) {
+    (void)size;
+    struct loaded_object *object = data;
+    if (!segment_with(info, object->pc, 1))
+        return 0;
+    object->found = true;
+    object->bias = info->dlpi_addr;
+    object->load_address = UINTPTR_MAX;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && start < object->load_address)
+            object->load_address = start;
+    }
+    object->identity = loaded_identity(info);
+    // A path that is too long or not known is left empty, which no file has.
+    if (info->dlpi_name[0] == '\0') {
+        ssize_t length = readlink("/proc/self/exe", object->path, sizeof object->path - 1);
+        object->path[length < 0 ? 0 : length] = '\0';
+    } else if (strlen(info->dlpi_name) < sizeof object->path) {
+        strcpy(object->path, info->dlpi_name);
+    }
+    return 1;
+}
+
+static void set_from_elf(const struct memprot_elf *elf, uint64_t address, struct memprot_symbol *ret) {
+    const struct memprot_elf_function *function = memprot_elf_find_function(elf, address);
+    *ret = (struct memprot_symbol){
+        .function = function ? function->name : NULL,
+        .library = elf->path,
+        .offset = address - (function ? function->start : elf->load_address),
+    };
+}
+
+bool memprot_symbol_find(uintptr_t pc, struct memprot_symbol *ret) {
+    *ret = (struct memprot_symbol){NULL, NULL, 0};
+    struct loaded_object object = {.pc = pc};
+    dl_iterate_phdr(visit_object, &object);
+    if (!object.found)
+        return false;
+    const struct memprot_elf *elf = memprot_elf_read(object.path);
+    bool same = elf && elf->identity == object.identity;
+    if (same) {
+        set_from_elf(elf, pc - object.bias, ret);
+        if (ret->function)
+            return true;
+    }
+    Dl_info info;
+    if (!dladdr((const void *)pc, &info))
+        return same;
+    ret->library = same ? elf->path : info.dli_fname;
+    ret->function = info.dli_sname;
+    ret->offset = pc - (info.dli_sname ? (uintptr_t)info.dli_saddr : object.load_address);
+    return true;
+}
+
+bool memprot_symbol_find_in_file(const char *path, uint64_t address, struct memprot_symbol *ret) {
+    *ret = (struct memprot_symbol){NULL, NULL, 0};
+    const struct memprot_elf *elf = memprot_elf_read(path);
+    if (!elf)
+        return false;
+    set_from_elf(elf, address, ret);
+    return true;
+}
+
+bool memprot_symbol_find_at_file_offset(const char *path, uint64_t offset, struct memprot_symbol *ret) {
+    *ret = (struct memprot_symbol){NULL, NULL, 0};
+    const struct memprot_elf *elf = memprot_elf_read(path);
+    if (!elf)
+        return false;
+    ret->library = elf->path;
+    ret->offset = offset;
+    for (size_t i = 0; i < elf->segment_count; i++) {
+        const Elf64_Phdr *segment = &elf->segments[i];
+        if (segment->p_type == PT_LOAD && offset >= segment->p_offset &&
+            offset - segment->p_offset < segment->p_filesz) {
+            set_from_elf(elf, offset - segment->p_offset + segment->p_vaddr, ret);
+            break;
+        }
+    }
+    return true;
+}
