@@ -59,7 +59,8 @@ static void prepare_to_die_quietly(void) {
     for (size_t i = 0; i < sizeof unexpected / sizeof *unexpected; i++)
         sigaction(unexpected[i], &by_default, NULL);
 
-    // A limit of 1 keeps even a core_pattern that pipes to a program from being started; 0 would not (core(5)).
+    // A limit of 1 keeps even a core_pattern that pipes to a program from being started; 0 would not
+    // (core(5)).
     struct rlimit no_core = {.rlim_cur = 1, .rlim_max = 1};
     if (setrlimit(RLIMIT_CORE, &no_core) < 0) {
         no_core.rlim_cur = no_core.rlim_max = 0;
@@ -85,8 +86,11 @@ static _Noreturn void try_from(struct progress *progress, size_t first) {
     _exit(0);
 }
 
-// No exit signal: the program's SIGCHLD handler stays out of it, and SIG_IGN for SIGCHLD cannot reap the child before we do.
-static pid_t clone_without_exit_signal(void) { return (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL); }
+// No exit signal: the program's SIGCHLD handler stays out of it, and SIG_IGN for SIGCHLD cannot reap the
+// child before we do.
+static pid_t clone_without_exit_signal(void) {
+    return (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+}
 
 // Returns 0, or the signal that killed the child, or -1 with errno set when somebody else has reaped it.
 static int wait_for_clone(pid_t child) {

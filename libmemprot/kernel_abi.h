@@ -1,5 +1,6 @@
-// Numbers and structures of the kernel's interface that are newer than the oldest headers memprot is built against.
-// Having the number says nothing about the running kernel: whether a call works is found by trying it.
+// Numbers and structures of the kernel's interface that are newer than the oldest headers memprot is built
+// against. Having the number says nothing about the running kernel: whether a call works is found by trying
+// it.
 #pragma once
 
 #include <linux/ioctl.h>
@@ -16,15 +17,15 @@
 #endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE 103
+#define MADV_GUARD_REMOVE  103
 #endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 #ifndef PR_SET_MDWE
-#define PR_SET_MDWE 65
+#define PR_SET_MDWE              65
 #define PR_MDWE_REFUSE_EXEC_GAIN 1UL
-#define PR_GET_MDWE 66
+#define PR_GET_MDWE              66
 #endif
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
 #define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
@@ -82,5 +83,5 @@ struct pm_scan_arg {
     __u64 return_mask;
 };
 #define PAGE_IS_PRESENT (1 << 3)
-#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+#define PAGEMAP_SCAN    _IOWR('f', 16, struct pm_scan_arg)
 #endif

@@ -33,5 +33,6 @@ size_t memprot_trial_page_size(void);
 /// @return new private readable and writable zero pages, or NULL, which the trial then records.
 char *memprot_trial_map(struct memprot_trial *ret, size_t size);
 
-/// Ask the kernel whether 8 bytes, all zero, can be read there: no signal where they cannot, and no descriptor needed.
+/// Ask the kernel whether 8 bytes, all zero, can be read there: no signal where they cannot, and no
+/// descriptor needed.
 bool memprot_trial_readable(const void *address);

@@ -26,7 +26,8 @@ static char *volatile blocked_page;
 // May run in a signal handler.
 static void open_blocked_page(int number, siginfo_t *info, void *context) {
     (void)number, (void)context;
-    // Returning without opening it repeats the fault with the default action, which ends the child: that is the answer then.
+    // Returning without opening it repeats the fault with the default action, which ends the child: that is
+    // the answer then.
     if (info->si_addr == blocked_page)
         mprotect(blocked_page, memprot_trial_page_size(), PROT_READ | PROT_WRITE);
 }
@@ -56,7 +57,8 @@ static int open_userfaultfd(struct memprot_trial *ret, int flags, const char *ca
     struct uffdio_api api = {.api = UFFD_API, .features = features};
     if (ioctl(fd, UFFDIO_API, &api) == 0)
         return fd;
-    memprot_trial_failed(ret, features == 0 ? "ioctl(UFFDIO_API)" : "ioctl(UFFDIO_API, UFFD_FEATURE_WP_ASYNC)");
+    memprot_trial_failed(ret,
+                         features == 0 ? "ioctl(UFFDIO_API)" : "ioctl(UFFDIO_API, UFFD_FEATURE_WP_ASYNC)");
     close(fd);
     return -1;
 }
@@ -135,7 +137,8 @@ static int soft_dirty(const char *page) {
     if (fd < 0)
         return -1;
     uint64_t entry;
-    ssize_t got = pread(fd, &entry, sizeof entry, (off_t)((uintptr_t)page / memprot_trial_page_size() * sizeof entry));
+    ssize_t got =
+        pread(fd, &entry, sizeof entry, (off_t)((uintptr_t)page / memprot_trial_page_size() * sizeof entry));
     close(fd);
     return got == sizeof entry ? (int)(entry >> 55 & 1) : -1;
 }
@@ -278,7 +281,7 @@ void memprot_try_bpf(struct memprot_trial *ret) {
     attributes.prog_type = BPF_PROG_TYPE_RAW_TRACEPOINT;
     attributes.insns = (uintptr_t)program;
     attributes.insn_cnt = sizeof program / sizeof *program;
-    attributes.license = (uintptr_t) "GPL";
+    attributes.license = (uintptr_t)"GPL";
     int fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
     if (fd < 0) {
         memprot_trial_failed(ret, "bpf(BPF_PROG_LOAD)");

@@ -1,4 +1,5 @@
-// Trials of what watches memory: fault signals, breakpoints, dirty pages, reading and writing an address space, BPF.
+// Trials of what watches memory: fault signals, breakpoints, dirty pages, reading and writing an address
+// space, BPF.
 #pragma once
 
 #include "trial.h"
