@@ -1,6 +1,7 @@
 """Linux memory protection in Python: the public face."""
 
 import sys
+from importlib import import_module
 
 if sys.platform != "linux":
     raise ImportError(
@@ -9,7 +10,9 @@ if sys.platform != "linux":
     )
 
 try:
-    from memprot import _native as _native
+    # Where only the extension's sources are found, Python takes their folder for a package without a file.
+    if import_module("memprot._native").__file__ is None:
+        raise ImportError("only its sources are there")
 except ImportError as error:
     raise ImportError(
         f"memprot's C extension cannot be loaded by Python {sys.version_info.major}.{sys.version_info.minor} "
