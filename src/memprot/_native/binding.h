@@ -10,11 +10,12 @@
 int memprot_add_calls(PyObject *module);
 int memprot_add_delivery(PyObject *module);
 int memprot_add_engine(PyObject *module);
+int memprot_add_features(PyObject *module);
+int memprot_add_mapping(PyObject *module);
+int memprot_add_maps(PyObject *module);
 int memprot_add_numpy(PyObject *module);
 int memprot_add_region(PyObject *module);
 int memprot_add_scope(PyObject *module);
-int memprot_add_mapping(PyObject *module);
-int memprot_add_maps(PyObject *module);
 
 struct memprot_mapping;
 

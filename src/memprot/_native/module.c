@@ -1,12 +1,18 @@
-// memprot._native: the only code that knows both C and Python. One file per bound concept; this one gathers them.
+// memprot._native: the only code that knows both C and Python. One file per bound concept; this one gathers
+// them.
 #include "binding.h"
 
 static int execute(PyObject *module) {
     int (*const additions[])(PyObject *) = {
-        memprot_add_calls, memprot_add_delivery, memprot_add_engine, memprot_add_numpy, memprot_add_region, memprot_add_scope,
         memprot_add_calls,
+        memprot_add_delivery,
+        memprot_add_engine,
+        memprot_add_features,
         memprot_add_mapping,
         memprot_add_maps,
+        memprot_add_numpy,
+        memprot_add_region,
+        memprot_add_scope,
     };
     for (size_t i = 0; i < sizeof additions / sizeof *additions; i++) {
         if (additions[i](module) < 0)
@@ -33,4 +39,6 @@ static PyModuleDef definition = {
     .m_slots = slots,
 };
 
-PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }
+PyMODINIT_FUNC PyInit__native(void) {
+    return PyModuleDef_Init(&definition);
+}
