@@ -1,8 +1,12 @@
 """The manual of the C extension: what ``help()`` shows of it is written here, once."""
 
 from collections.abc import Callable
-from typing import final
+from types import ModuleType
+from typing import Any, SupportsIndex, final, overload
 
+from typing_extensions import Buffer
+
+from memprot.faults.error import FaultError
 from memprot.prot import Prot
 from memprot.space.mapping import MappingKind
 
@@ -290,7 +294,9 @@ def parse_maps(text: bytes, /) -> list[Mapping]:
     >>> from memprot._native import parse_maps
     >>> parse_maps(b"10000-12000 r-xp 00000000 fe:00 7   /usr/bin/true" + bytes([10]))
     [<Mapping 0x10000-0x12000 r-xp file '/usr/bin/true'>]
-"""The manual of memprot's C extension: what crosses between C and Python, with no policy in it."""
+    """
+
+# Features (_native/features.c)
 
 def try_features() -> tuple[tuple[str, bool, int, str | None, int, int], ...]:
     """Try each kernel and CPU feature once, in a child process made for it.
@@ -310,3 +316,196 @@ def try_features() -> tuple[tuple[str, bool, int, str | None, int, int], ...]:
     >>> name, available
     ('mprotect', True)
     """
+
+# The fault engine (_native/engine.c, delivery.c, scope.c)
+
+def fault_acquire() -> None:
+    """Keep the fault handlers installed, and on top of those installed since, until :func:`fault_release`.
+
+    :raises OSError: the handlers cannot be installed.
+    """
+
+def fault_release() -> None:
+    """One user of the handlers fewer; the last one takes them down."""
+
+def fault_reinstall() -> None:
+    """Move the handlers, where they are in use, back on top of those installed since.
+
+    :raises OSError: the handlers cannot be installed.
+    """
+
+def fault_policy(policy: int, /) -> None:
+    """What happens to a fault while no scope is open: 0 die, 1 raise, 2 log, 3 abort.
+
+    :raises ValueError: for another number.
+    """
+
+def fault_take() -> FaultError | None:
+    """The calling thread's recorded faults as one exception, or None when there are none."""
+
+def fault_claim_all() -> list[tuple[Any, ...]]:
+    """Every recorded fault, whoever it belongs to, as rows of :class:`memprot.faults.native_record.NativeRecord`."""
+
+def fault_claim_unowned() -> list[tuple[Any, ...]]:
+    """The recorded faults that belong to no living Python thread, as rows like :func:`fault_claim_all`."""
+
+def fault_waiting() -> int:
+    """How many recorded faults nobody has taken over yet."""
+
+def set_delivery(
+    delivery: type[BaseException],
+    error_factory: Callable[[list[tuple[Any, ...]]], BaseException],
+    drain: Callable[[], object],
+    /,
+) -> None:
+    """Register what faults become.
+
+    :param delivery: the class set as a thread's pending exception; instantiating it takes over the thread's records.
+    :param error_factory: makes one exception of a list of at least one record.
+    :param drain: called in the main thread when records wait that will be raised nowhere.
+    """
+
+@final
+class catch_faults:  # noqa: N801
+    """Recover faults on memory that memprot owns, and raise them.
+
+    While a scope is open, recovery is armed for the whole process. A fault is raised as :class:`memprot.FaultError` in
+    the Python thread that caused it, as soon as its interpreter looks for pending exceptions, and at the latest when
+    the scope ends. Faults of threads without Python are raised where the innermost scope ends. When the block raised
+    something else too, that is the error's ``__context__``. Scopes nest.
+
+    >>> from memprot import FaultError, Region, catch_faults
+    >>> region = Region(4096, "rw-")
+    >>> view = memoryview(region)
+    >>> region.protect("r--")
+    >>> try:
+    ...     with catch_faults() as scope:
+    ...         view[0] = 1
+    ... except FaultError as fault:
+    ...     print(fault.access, fault.offset)
+    write 0
+    >>> len(scope.faults)
+    1
+    """
+
+    def __new__(cls) -> catch_faults: ...
+    @property
+    def faults(self) -> tuple[FaultError, ...]:
+        """What this scope has raised so far; each with those that came along in its ``others``."""
+
+    def check(self) -> None:
+        """Raise what was recorded so far.
+
+        :raises memprot.FaultError: there was something.
+        """
+
+    def __enter__(self) -> catch_faults: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+# Regions (_native/region.c)
+
+class Region:
+    """A mapping whose accessors cannot kill the process: the native half of :class:`memprot.Region`."""
+
+    def __init__(
+        self, size: int, prot: int, shared: bool, name: str | None, huge: bool, side: int, fd: int, offset: int
+    ) -> None: ...
+    @property
+    def size(self) -> int:
+        """The size asked for, in bytes."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether a forked child sees, and shares, later changes."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether guards stand before and behind it."""
+
+    @property
+    def address(self) -> int:
+        """The address of byte 0.
+
+        :raises ValueError: the region is closed.
+        """
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` has given the memory back."""
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Start and stop of the pages that hold the bytes."""
+
+    @property
+    def protection(self) -> int | None:
+        """The pages' protection as a number, None when they differ."""
+
+    @property
+    def stack(self) -> int:
+        """Where it was made, for :func:`stack_frames`."""
+
+    def close(self) -> None:
+        """Unmap the memory. Closing twice is allowed.
+
+        :raises BufferError: buffers of it are still in use.
+        """
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        """A copy of ``size`` bytes from ``offset`` on; all the rest by default.
+
+        :raises ValueError: they do not lie within the region, or it is closed.
+        :raises memprot.FaultError: the protection forbids it, or the file beneath has become shorter.
+        """
+
+    def write(self, offset: int, data: Buffer) -> int:
+        """Copy ``data`` to ``offset``; the number of bytes.
+
+        :raises ValueError: it does not fit, or the region is closed.
+        :raises memprot.FaultError: the protection forbids it; bytes before the fault have been written.
+        """
+
+    def page_protections(self, first: int, count: int, /) -> bytes:
+        """The protection of each page, a byte for each."""
+
+    def protect_pages(self, first: int, count: int, prot: int, /) -> None:
+        """Change the protection of pages.
+
+        :raises OSError: with mprotect's errno.
+        """
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> bytes: ...
+    @overload
+    def __setitem__(self, key: SupportsIndex, value: int, /) -> None: ...
+    @overload
+    def __setitem__(self, key: slice, value: Buffer, /) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def region_at(address: int, /) -> Region | None:
+    """The open region whose mapping, guards included, holds an address."""
+
+def set_region_fault(factory: Callable[[Region, int, int, int], BaseException], /) -> None:
+    """Register what an accessor's fault becomes: ``factory(region, address, access, signal)``."""
+
+# Guards (_native/numpy.c, stacks.c)
+
+def numpy_enable(umath: ModuleType, left: bool, /) -> None:
+    """Serve NumPy's arrays from guard pools.
+
+    :param umath: NumPy's extension module ``_multiarray_umath``.
+    :param left: put the guard before each array instead of behind it.
+    :raises RuntimeError: NumPy is older than 1.22.
+    """
+
+def numpy_disable() -> None:
+    """Serve new arrays by NumPy's own functions again; guarded ones stay as they are."""
+
+def guard_statistics() -> dict[str, int]:
+    """What the guard pools have done: arrays, bytes, live_arrays, live_bytes, unguarded, left_alone, overhead."""
+
+def stack_frames(stack: int, /) -> tuple[tuple[str, int, str], ...]:
+    """The frames of a captured stack, innermost first: file, line, function. Empty for 0."""
