@@ -4,6 +4,7 @@
 static int execute(PyObject *module) {
     int (*const additions[])(PyObject *) = {
         memprot_add_calls,
+        memprot_add_symbols,
     };
     for (size_t i = 0; i < sizeof additions / sizeof *additions; i++) {
         if (additions[i](module) < 0)
