@@ -32,3 +32,4 @@ PyObject *memprot_mapping_path(PyObject *mapping);
 /// @return 0, or -1 with a Python exception set that names the parameter.
 int memprot_as_number(const char *function, const char *parameter, PyObject *object, int *negative,
                       uint64_t *ret);
+int memprot_add_symbols(PyObject *module);

@@ -13,6 +13,7 @@ static int execute(PyObject *module) {
         memprot_add_numpy,
         memprot_add_region,
         memprot_add_scope,
+        memprot_add_symbols,
     };
     for (size_t i = 0; i < sizeof additions / sizeof *additions; i++) {
         if (additions[i](module) < 0)
