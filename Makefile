@@ -32,7 +32,7 @@ run: $(VENV)/built  ## set up, then run memprot on three programs that corrupt m
 	$(BIN)/python examples/overrun/run.py
 
 test: $(VENV)/built  ## set up, then run every test
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/meson test -C build --quiet --print-errorlogs
+	PATH="$(BIN):$$PATH" $(BIN)/meson test -C $(BUILD) --quiet --print-errorlogs
 	$(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/lint  ## ruff, mypy --strict, clang-format

@@ -2,6 +2,7 @@
 
 #include "access.h"
 #include "backtrace.h"
+#include "decode.h"
 #include "epoch.h"
 #include "guard.h"
 #include "page.h"
@@ -113,6 +114,21 @@ static enum memprot_policy effective_policy(void) {
     return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
 }
 
+// The part of the access that is forbidden: from the address that faulted to its end, or to where its block begins.
+// Zero when the instruction does not tell. May run in a signal handler.
+static size_t bytes_outside(const struct memprot_record *record, ucontext_t *context) {
+    unsigned char code[MEMPROT_INSTRUCTION_MAX];
+    struct memprot_operand operand;
+    size_t missing = memprot_access_copy(code, (void *)*instruction_of(context), sizeof code);
+    if (!memprot_decode_operand(code, sizeof code - missing, context, record->address, &operand) ||
+        !operand.known_address)
+        return 0;
+    uintptr_t stop = operand.address + operand.size;
+    if (record->block.address > record->address && stop > record->block.address)
+        stop = record->block.address;
+    return stop - record->address;
+}
+
 // May run in a signal handler.
 static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     record->thread = memprot_fault_thread();
@@ -121,9 +137,9 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->address = (uintptr_t)info->si_addr;
     record->access = access_of(context, record->address);
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
-    record->size = 0;
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
+    record->size = bytes_outside(record, context);
     if (prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
     record->pcs = memprot_backtrace(*instruction_of(context), record->pc, MEMPROT_RECORD_PCS);

@@ -5,6 +5,7 @@
 // The handler may run while its own thread holds the interpreter or not; in both cases that thread is stopped inside an
 // instruction that touches data, so it is neither inside the interpreter's locks nor using its own thread state.
 #include "delivery.h"
+#include "docstrings.h"
 
 #include "access.h"
 #include "interpreter.h"
@@ -307,10 +308,10 @@ static PyObject *set_delivery(PyObject *module, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"fault_claim_all", fault_claim_all, METH_NOARGS, NULL},
-    {"fault_claim_unowned", fault_claim_unowned, METH_NOARGS, NULL},
-    {"fault_waiting", fault_waiting, METH_NOARGS, NULL},
-    {"set_delivery", set_delivery, METH_VARARGS, NULL},
+    {"fault_claim_all", fault_claim_all, METH_NOARGS, DOC_fault_claim_all},
+    {"fault_claim_unowned", fault_claim_unowned, METH_NOARGS, DOC_fault_claim_unowned},
+    {"fault_waiting", fault_waiting, METH_NOARGS, DOC_fault_waiting},
+    {"set_delivery", set_delivery, METH_VARARGS, DOC_set_delivery},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,5 +1,6 @@
 // Installing the fault engine, and what the process wants done with faults.
 #include "engine.h"
+#include "docstrings.h"
 
 #include "delivery.h"
 
@@ -62,8 +63,8 @@ static PyObject *fault_policy(PyObject *module, PyObject *policy) {
 }
 
 static PyMethodDef methods[] = {
-    {"fault_acquire", fault_acquire, METH_NOARGS, NULL},     {"fault_release", fault_release, METH_NOARGS, NULL},
-    {"fault_reinstall", fault_reinstall, METH_NOARGS, NULL}, {"fault_policy", fault_policy, METH_O, NULL},
+    {"fault_acquire", fault_acquire, METH_NOARGS, DOC_fault_acquire},     {"fault_release", fault_release, METH_NOARGS, DOC_fault_release},
+    {"fault_reinstall", fault_reinstall, METH_NOARGS, DOC_fault_reinstall}, {"fault_policy", fault_policy, METH_O, DOC_fault_policy},
     {NULL, NULL, 0, NULL},
 };
 

@@ -4,6 +4,7 @@
 // a handler that is merely set belongs to one context, and threads start with another. Each block is freed by what it
 // is, not by which handler is current: an array from before stays with NumPy's own functions, forever.
 #include "engine.h"
+#include "docstrings.h"
 #include "stacks.h"
 
 #include "guard.h"
@@ -136,10 +137,10 @@ static PyObject *stack_frames(PyObject *module, PyObject *stack) {
 }
 
 static PyMethodDef methods[] = {
-    {"numpy_enable", numpy_enable, METH_VARARGS, NULL},
-    {"numpy_disable", numpy_disable, METH_NOARGS, NULL},
-    {"guard_statistics", guard_statistics, METH_NOARGS, NULL},
-    {"stack_frames", stack_frames, METH_O, NULL},
+    {"numpy_enable", numpy_enable, METH_VARARGS, DOC_numpy_enable},
+    {"numpy_disable", numpy_disable, METH_NOARGS, DOC_numpy_disable},
+    {"guard_statistics", guard_statistics, METH_NOARGS, DOC_guard_statistics},
+    {"stack_frames", stack_frames, METH_O, DOC_stack_frames},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,5 +1,6 @@
 // The Region type's native half: a mapping with an overlay, and accessors that cannot kill the process.
 #include "engine.h"
+#include "docstrings.h"
 #include "stacks.h"
 
 #include "access.h"
@@ -517,32 +518,33 @@ static PyObject *set_region_fault(PyObject *module, PyObject *callable) {
 }
 
 static PyMethodDef region_methods[] = {
-    {"close", (PyCFunction)region_close, METH_NOARGS, NULL},
-    {"read", (PyCFunction)(void (*)(void))region_read, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"write", (PyCFunction)(void (*)(void))region_write, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"page_protections", (PyCFunction)region_page_protections, METH_VARARGS, NULL},
-    {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, NULL},
+    {"close", (PyCFunction)region_close, METH_NOARGS, DOC_Region_close},
+    {"read", (PyCFunction)(void (*)(void))region_read, METH_VARARGS | METH_KEYWORDS, DOC_Region_read},
+    {"write", (PyCFunction)(void (*)(void))region_write, METH_VARARGS | METH_KEYWORDS, DOC_Region_write},
+    {"page_protections", (PyCFunction)region_page_protections, METH_VARARGS, DOC_Region_page_protections},
+    {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef region_attributes[] = {
-    {"address", (getter)region_get_address, NULL, NULL, NULL},
-    {"closed", (getter)region_get_closed, NULL, NULL, NULL},
-    {"extent", (getter)region_get_extent, NULL, NULL, NULL},
-    {"protection", (getter)region_get_prot, NULL, NULL, NULL},
-    {"stack", (getter)region_get_stack, NULL, NULL, NULL},
+    {"address", (getter)region_get_address, NULL, DOC_Region_address, NULL},
+    {"closed", (getter)region_get_closed, NULL, DOC_Region_closed, NULL},
+    {"extent", (getter)region_get_extent, NULL, DOC_Region_extent, NULL},
+    {"protection", (getter)region_get_prot, NULL, DOC_Region_protection, NULL},
+    {"stack", (getter)region_get_stack, NULL, DOC_Region_stack, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef region_members[] = {
-    {"size", T_PYSSIZET, offsetof(Region, size), READONLY, NULL},
-    {"shared", T_BOOL, offsetof(Region, shared), READONLY, NULL},
-    {"guarded", T_BOOL, offsetof(Region, guarded), READONLY, NULL},
+    {"size", T_PYSSIZET, offsetof(Region, size), READONLY, DOC_Region_size},
+    {"shared", T_BOOL, offsetof(Region, shared), READONLY, DOC_Region_shared},
+    {"guarded", T_BOOL, offsetof(Region, guarded), READONLY, DOC_Region_guarded},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Region, weak_references), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot region_slots[] = {
+    {Py_tp_doc, (char *)DOC_Region},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_init, region_init},
     {Py_tp_dealloc, region_dealloc},
@@ -566,8 +568,8 @@ static PyType_Spec region_spec = {
 };
 
 static PyMethodDef methods[] = {
-    {"region_at", region_at, METH_O, NULL},
-    {"set_region_fault", set_region_fault, METH_O, NULL},
+    {"region_at", region_at, METH_O, DOC_region_at},
+    {"set_region_fault", set_region_fault, METH_O, DOC_set_region_fault},
     {NULL, NULL, 0, NULL},
 };
 

@@ -3,6 +3,7 @@
 // Entering and leaving are C functions because a pending delivery would interrupt a Python function before its first
 // statement, and leave the scope open.
 #include "engine.h"
+#include "docstrings.h"
 
 #include "delivery.h"
 
@@ -132,16 +133,17 @@ static PyObject *fault_take(PyObject *module, PyObject *unused) {
 static PyMethodDef scope_methods[] = {
     {"__enter__", (PyCFunction)scope_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)scope_exit, METH_VARARGS, NULL},
-    {"check", (PyCFunction)scope_check, METH_NOARGS, NULL},
+    {"check", (PyCFunction)scope_check, METH_NOARGS, DOC_catch_faults_check},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef scope_attributes[] = {
-    {"faults", (getter)scope_get_faults, NULL, NULL, NULL},
+    {"faults", (getter)scope_get_faults, NULL, DOC_catch_faults_faults, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot scope_slots[] = {
+    {Py_tp_doc, (char *)DOC_catch_faults},
     {Py_tp_new, scope_new},
     {Py_tp_dealloc, scope_dealloc},
     {Py_tp_methods, scope_methods},
@@ -157,7 +159,7 @@ static PyType_Spec scope_spec = {
 };
 
 static PyMethodDef methods[] = {
-    {"fault_take", fault_take, METH_NOARGS, NULL},
+    {"fault_take", fault_take, METH_NOARGS, DOC_fault_take},
     {NULL, NULL, 0, NULL},
 };
 
