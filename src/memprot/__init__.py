@@ -21,11 +21,25 @@ except ImportError as error:
         name="memprot._native",
     ) from error
 
+from memprot._native import catch_faults  # noqa: E402
 from memprot.calls import mprotect  # noqa: E402
 from memprot.errors import ProtectionError  # noqa: E402
+from memprot.faults import engine as _engine  # noqa: E402, F401
+from memprot.faults.error import FaultError  # noqa: E402
+from memprot.memory.region import Region, guarded  # noqa: E402
 from memprot.prot import PAGE_SIZE, Prot  # noqa: E402
 from memprot.space.mapping import Mapping  # noqa: E402
 from memprot.space.maps import AddressSpace  # noqa: E402
 
-
-__all__ = ["PAGE_SIZE", "AddressSpace", "Mapping", "Prot", "ProtectionError", "mprotect"]
+__all__ = [
+    "PAGE_SIZE",
+    "AddressSpace",
+    "FaultError",
+    "Mapping",
+    "Prot",
+    "ProtectionError",
+    "Region",
+    "catch_faults",
+    "guarded",
+    "mprotect",
+]

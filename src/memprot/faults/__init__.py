@@ -1,0 +1,1 @@
+"""When a rule of memory is broken (floor 3)."""

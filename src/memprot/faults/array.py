@@ -1,0 +1,1 @@
+def find_array(address, nbytes, frame): return None

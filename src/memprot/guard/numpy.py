@@ -1,0 +1,35 @@
+"""Guarded NumPy arrays."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal
+
+from memprot import _native
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+# NumPy 2 and NumPy 1 name their extension module differently.
+EXTENSIONS = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
+
+
+def _extension() -> ModuleType:
+    for name in EXTENSIONS:
+        if name in sys.modules:
+            return sys.modules[name]
+    numpy = import_module("numpy")
+    return import_module(EXTENSIONS[0] if hasattr(numpy, "_core") else EXTENSIONS[1])
+
+
+def enable(side: Literal["right", "left"]) -> None:
+    _native.numpy_enable(_extension(), side == "left")
+
+
+def disable() -> None:
+    _native.numpy_disable()
+
+
+def report() -> dict[str, int]:
+    return _native.guard_statistics()

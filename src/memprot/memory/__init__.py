@@ -1,0 +1,1 @@
+"""Memory you own (floor 3)."""
