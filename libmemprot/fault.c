@@ -114,6 +114,17 @@ static enum memprot_policy effective_policy(void) {
     return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
 }
 
+// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return address.
+// May run in a signal handler.
+static uint32_t caller_of(const ucontext_t *context, uintptr_t *ret) {
+#if defined(__x86_64__)
+    return memprot_access_copy(ret, (void *)context->uc_mcontext.gregs[REG_RSP], sizeof *ret) == 0;
+#elif defined(__aarch64__)
+    *ret = context->uc_mcontext.regs[30];
+    return 1;
+#endif
+}
+
 // The part of the access that is forbidden: from the address that faulted to its end, or to where its block begins.
 // Zero when the instruction does not tell. May run in a signal handler.
 static size_t bytes_outside(const struct memprot_record *record, ucontext_t *context) {
@@ -143,19 +154,30 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     if (prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
     record->pcs = memprot_backtrace(*instruction_of(context), record->pc, MEMPROT_RECORD_PCS);
+    if (record->pcs == 1 && record->access == MEMPROT_EXECUTE)
+        record->pcs += caller_of(context, &record->pc[1]);
+}
+
+// Whether the next handler is one that ends the process: none at all, or one that asks for no details and may be
+// interrupted by itself, as those do that print and raise the signal again. Others (a virtual machine's) may recover.
+// May run in a signal handler.
+static bool is_final(const struct sigaction *next) {
+    if (next->sa_flags & SA_SIGINFO)
+        return false;
+    return next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN || (next->sa_flags & SA_NODEFER);
 }
 
 // May run in a signal handler.
 static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     static atomic_flag told = ATOMIC_FLAG_INIT;
-    if (to && !atomic_flag_test_and_set(&told)) {
+    if (to && is_final(previous_of(signal)) && !atomic_flag_test_and_set(&told)) {
         struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE);
         if (record) {
             fill(record, info, context, overlay);
             to->describe(record, MEMPROT_POLICY_DIE);
         }
-        to->die(record, info, context);
+        to->die(record, overlay != NULL, context);
     }
     chain(signal, info, context);
 }

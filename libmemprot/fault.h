@@ -19,8 +19,9 @@ struct memprot_fault_hooks {
     int (*describe)(struct memprot_record *record, enum memprot_policy policy);
     /// A record that @p owner may claim was published by this thread.
     void (*deliver)(int owner, enum memprot_policy policy);
-    /// The process is about to die of the fault.
-    void (*die)(const struct memprot_record *record, const siginfo_t *info, const ucontext_t *context);
+    /// The process is about to die of the fault, on memory that memprot owns or not. @p record is NULL when all are in
+    /// use.
+    void (*die)(const struct memprot_record *record, bool owned, const ucontext_t *context);
 };
 
 /// Installs the handlers, or moves them back to the top when another handler has been installed since, with that one as

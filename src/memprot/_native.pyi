@@ -365,6 +365,17 @@ def set_delivery(
     :param drain: called in the main thread when records wait that will be raised nowhere.
     """
 
+def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
+    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
+
+def use_alternate_stack() -> None:
+    """Give the calling thread a stack for signal handlers, unless it has one: a stack overflow then can be reported.
+
+    :raises OSError: there is no memory for it.
+
+    Source: sigaltstack(2).
+    """
+
 @final
 class catch_faults:  # noqa: N801
     """Recover faults on memory that memprot owns, and raise them.

@@ -5,11 +5,15 @@
 // The handler may run while its own thread holds the interpreter or not; in both cases that thread is stopped inside an
 // instruction that touches data, so it is neither inside the interpreter's locks nor using its own thread state.
 #include "delivery.h"
+#include "crash.h"
+#include "describe.h"
 #include "docstrings.h"
 
-#include "access.h"
+#include "backtrace.h"
 #include "interpreter.h"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -24,64 +28,6 @@
 static PyObject *delivery_class;
 static PyObject *error_factory, *drain_callable;
 static atomic_bool drain_scheduled;
-
-// ---- describing: the Python stack as text, since code objects may be gone when somebody reads it
-
-// May run in a signal handler.
-static size_t append_utf8(char *to, size_t room, PyObject *string) {
-    if (!PyUnicode_Check(string) || !PyUnicode_IS_READY(string))
-        return 0;
-    size_t length = 0;
-    for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(string); i++) {
-        Py_UCS4 c = PyUnicode_READ_CHAR(string, i);
-        char bytes[4];
-        size_t count = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-        if (count == 1) {
-            bytes[0] = (char)(c ? c : '?');
-        } else {
-            for (size_t j = count - 1; j > 0; j--, c >>= 6)
-                bytes[j] = (char)(0x80 | (c & 0x3f));
-            bytes[0] = (char)((0xf00u >> count & 0xf0) | c);
-        }
-        if (length + count >= room)
-            return 0;
-        memcpy(to + length, bytes, count);
-        length += count;
-    }
-    if (length >= room)
-        return 0;
-    to[length] = '\0';
-    return length + 1;
-}
-
-// May run in a signal handler.
-static bool append_frame(struct memprot_record *record, const memprot_frame *frame, PyCodeObject *code) {
-    char *to = record->text + record->text_length;
-    size_t room = sizeof record->text - record->text_length;
-    int32_t line = PyCode_Addr2Line(code, memprot_frame_offset(frame, code));
-    if (room < sizeof line)
-        return false;
-    memcpy(to, &line, sizeof line);
-    size_t used = sizeof line;
-    for (int i = 0; i < 2; i++) {
-        size_t added = append_utf8(to + used, room - used, i == 0 ? code->co_filename : code->co_qualname);
-        if (!added)
-            return false;
-        used += added;
-    }
-    record->text_length += (uint32_t)used;
-    return true;
-}
-
-// May run in a signal handler.
-static void describe_thread(struct memprot_record *record, PyThreadState *thread) {
-    record->interpreted = true;
-    for (memprot_frame *frame = memprot_top_frame(thread); frame; frame = frame->previous) {
-        PyCodeObject *code = memprot_frame_code(frame);
-        if (code && !append_frame(record, frame, code))
-            return;
-    }
-}
 
 // ---- threads without Python: whose call are they working for?
 
@@ -113,13 +59,13 @@ static PyThreadState *find_waiting_thread(void) {
 static int describe(struct memprot_record *record, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
     if (thread) {
-        describe_thread(record, thread);
+        memprot_describe_thread(record, thread);
         return record->thread;
     }
     thread = find_waiting_thread();
     if (!thread)
         return MEMPROT_OWNER_ANYONE;
-    describe_thread(record, thread);
+    memprot_describe_thread(record, thread);
     return policy == MEMPROT_POLICY_RAISE && !memprot_fault_in_scope() ? (int)thread->native_thread_id
                                                                        : MEMPROT_OWNER_ANYONE;
 }
@@ -184,7 +130,7 @@ static void deliver(int owner, enum memprot_policy policy) {
     }
 }
 
-const struct memprot_fault_hooks memprot_delivery_hooks = {.describe = describe, .deliver = deliver, .die = NULL};
+const struct memprot_fault_hooks memprot_delivery_hooks = {.describe = describe, .deliver = deliver, .die = memprot_crash};
 
 // ---- claiming
 
@@ -307,6 +253,15 @@ static PyObject *set_delivery(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+// What called the interpreter's loop says nothing about a fault below it.
+static void limit_backtraces(void) {
+    Dl_info info;
+    const ElfW(Sym) *symbol = NULL;
+    uintptr_t loop = (uintptr_t)_PyEval_EvalFrameDefault;
+    if (dladdr1((void *)loop, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol && info.dli_saddr == (void *)loop)
+        memprot_backtrace_set_limit(loop, loop + symbol->st_size);
+}
+
 static PyMethodDef methods[] = {
     {"fault_claim_all", fault_claim_all, METH_NOARGS, DOC_fault_claim_all},
     {"fault_claim_unowned", fault_claim_unowned, METH_NOARGS, DOC_fault_claim_unowned},
@@ -315,4 +270,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_delivery(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_delivery(PyObject *module) {
+    limit_backtraces();
+    return PyModule_AddFunctions(module, methods);
+}

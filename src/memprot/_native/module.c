@@ -5,6 +5,7 @@
 static int execute(PyObject *module) {
     int (*const additions[])(PyObject *) = {
         memprot_add_calls,
+        memprot_add_crash,
         memprot_add_delivery,
         memprot_add_engine,
         memprot_add_features,

@@ -90,3 +90,12 @@ PyObject *memprot_stack_frames(uint32_t id) {
     }
     return result;
 }
+
+// May run in a signal handler.
+PyCodeObject *memprot_stack_frame(uint32_t id, uint32_t depth, int *offset) {
+    const struct stack *stack = id < STACKS ? stacks[id] : NULL;
+    if (!stack || depth >= stack->depth)
+        return NULL;
+    *offset = stack->frames[depth].offset;
+    return stack->frames[depth].code;
+}
