@@ -15,7 +15,9 @@ uintptr_t memprot_mmap(uintptr_t address, size_t length, unsigned long prot, uns
 }
 
 // May run in a signal handler.
-int memprot_munmap(uintptr_t address, size_t length) { return (int)syscall(SYS_munmap, address, length); }
+int memprot_munmap(uintptr_t address, size_t length) {
+    return (int)syscall(SYS_munmap, address, length);
+}
 
 // May run in a signal handler.
 int memprot_madvise(uintptr_t address, size_t length, unsigned long advice) {

@@ -10,7 +10,8 @@ int memprot_mprotect(uintptr_t address, size_t length, unsigned long prot);
 
 /// mmap(2).
 /// @param[in] offset in bytes, a multiple of the page size.
-/// @return the address, or MAP_FAILED as an integer (UINTPTR_MAX) with errno set. May run in a signal handler.
+/// @return the address, or MAP_FAILED as an integer (UINTPTR_MAX) with errno set. May run in a signal
+/// handler.
 uintptr_t memprot_mmap(uintptr_t address, size_t length, unsigned long prot, unsigned long flags,
                        unsigned long fd, uint64_t offset);
 

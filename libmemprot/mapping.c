@@ -94,8 +94,9 @@ static bool is_this_file(const struct memprot_mapping *mapping, const char *name
     struct statx found;
     // Neither a network nor an automount is worth waiting for here.
     int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
-    return syscall(SYS_statx, AT_FDCWD, name, flags, STATX_INO, &found) == 0 && found.stx_ino == mapping->inode &&
-           found.stx_dev_major == mapping->device_major && found.stx_dev_minor == mapping->device_minor;
+    return syscall(SYS_statx, AT_FDCWD, name, flags, STATX_INO, &found) == 0 &&
+           found.stx_ino == mapping->inode && found.stx_dev_major == mapping->device_major &&
+           found.stx_dev_minor == mapping->device_minor;
 }
 
 // May run in a signal handler.

@@ -32,7 +32,9 @@ struct reading {
     size_t named; // the index of the mapping it belongs to
 };
 
-void memprot_maps_init(struct memprot_maps *ret) { *ret = (struct memprot_maps){0}; }
+void memprot_maps_init(struct memprot_maps *ret) {
+    *ret = (struct memprot_maps){0};
+}
 
 static void free_paths(struct memprot_maps *maps) {
     while (maps->paths != NULL) {
@@ -65,7 +67,9 @@ static char *keep_name(struct memprot_maps *maps, const char *name, size_t lengt
     struct memprot_path_block *block = maps->paths;
     if (block == NULL || block->size - block->used <= length) {
         // The first block is small: most callers of memprot_maps_find want one name.
-        size_t size = length + 1 > PATH_BLOCK_SIZE ? length + 1 : block == NULL ? length + 256 : PATH_BLOCK_SIZE;
+        size_t size = length + 1 > PATH_BLOCK_SIZE ? length + 1
+                      : block == NULL              ? length + 256
+                                                   : PATH_BLOCK_SIZE;
         block = malloc(sizeof *block + size);
         if (block == NULL)
             return NULL;
@@ -121,8 +125,7 @@ static size_t undo_escapes(char *name, size_t length) {
 static char *unescaped_name(struct reading *reading, const struct memprot_mapping *mapping, size_t *length) {
     char name[NAME_SIZE];
     struct memprot_mapping found;
-    if (reading->fd >= 0 &&
-        memprot_maps_query(reading->fd, mapping->start, &found, name, sizeof name) == 1 &&
+    if (reading->fd >= 0 && memprot_maps_query(reading->fd, mapping->start, &found, name, sizeof name) == 1 &&
         found.start == mapping->start && found.inode == mapping->inode && found.path != NULL) {
         *length = strlen(name);
         return keep_name(reading->maps, name, *length);
@@ -133,7 +136,8 @@ static char *unescaped_name(struct reading *reading, const struct memprot_mappin
     return copy;
 }
 
-static int parse_name(struct reading *reading, struct memprot_mapping *mapping, const char *name, size_t length) {
+static int parse_name(struct reading *reading, struct memprot_mapping *mapping, const char *name,
+                      size_t length) {
     if (length == 0) {
         memprot_mapping_name(mapping, NULL, 0, false);
         return 0;
@@ -146,8 +150,8 @@ static int parse_name(struct reading *reading, struct memprot_mapping *mapping, 
             mapping->path = previous->path;
             mapping->path_length = previous->path_length;
             mapping->deleted = previous->deleted;
-            mapping->kind = previous->shared == mapping->shared ? previous->kind
-                                                                : (uint8_t)memprot_mapping_kind(mapping);
+            mapping->kind =
+                previous->shared == mapping->shared ? previous->kind : (uint8_t)memprot_mapping_kind(mapping);
             return 0;
         }
     }
@@ -367,7 +371,8 @@ int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, ch
     return 1;
 }
 
-int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret) {
+int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps,
+                      const struct memprot_mapping **ret) {
     char name[NAME_SIZE];
     struct memprot_mapping found;
     *ret = NULL;

@@ -27,7 +27,8 @@ struct memprot_mapping {
     uint64_t start, stop; // addresses, half-open
     uint64_t offset;      // of start in the file, in bytes
     uint64_t inode;
-    const char *path; // not ended by a zero byte; NULL: none. Mappings of one file that follow each other share it.
+    const char
+        *path; // not ended by a zero byte; NULL: none. Mappings of one file that follow each other share it.
     uint32_t path_length;
     uint32_t device_major, device_minor;
     uint8_t prot;
@@ -45,17 +46,19 @@ struct memprot_maps {
 /// @return the lower-case name of a kind, such as "shared_memory". May run in a signal handler.
 const char *memprot_kind_name(enum memprot_kind kind);
 
-/// Settle path, path_length, deleted and kind of a mapping from its name as the kernel writes it, without escapes.
+/// Settle path, path_length, deleted and kind of a mapping from its name as the kernel writes it, without
+/// escapes.
 ///
-/// A name of a file that ends in " (deleted)" is a deleted file, unless a file of that whole name exists with the
-/// same device and inode.
+/// A name of a file that ends in " (deleted)" is a deleted file, unless a file of that whole name exists with
+/// the same device and inode.
 ///
 /// @param[in] name ends with a zero byte and is not copied.
 /// @param[in] live whether the file system may be asked; a saved text speaks of another time.
 ///         May run in a signal handler.
 void memprot_mapping_name(struct memprot_mapping *mapping, const char *name, size_t length, bool live);
 
-/// What a mapping is, from its path (suffix and escapes undone), `shared` and `deleted`. May run in a signal handler.
+/// What a mapping is, from its path (suffix and escapes undone), `shared` and `deleted`. May run in a signal
+/// handler.
 enum memprot_kind memprot_mapping_kind(const struct memprot_mapping *mapping);
 
 void memprot_maps_init(struct memprot_maps *ret);
@@ -68,7 +71,8 @@ void memprot_maps_deinit(struct memprot_maps *maps);
 ///
 /// @param[in] fd is read from its beginning, whatever its position.
 /// @param[out] ret initialised; holds what was read, also on failure.
-/// @return 0, or -1 with errno set: ESRCH when the address space is gone (the process exited or called execve),
+/// @return 0, or -1 with errno set: ESRCH when the address space is gone (the process exited or called
+/// execve),
 ///         EBADMSG when the text is not of the form proc_pid_maps(5) describes, ENOMEM, or what read(2) sets.
 int memprot_maps_read(int fd, struct memprot_maps *ret);
 
@@ -94,4 +98,5 @@ int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, ch
 /// @param[out] maps initialised; owns what ret points to, and may hold more than that.
 /// @param[out] ret NULL when no mapping holds the address.
 /// @return 0, or -1 with errno set as memprot_maps_read does.
-int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret);
+int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps,
+                      const struct memprot_mapping **ret);

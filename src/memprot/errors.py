@@ -28,11 +28,20 @@ _PERMISSION = (numbers.EACCES, numbers.EPERM)
 _ALIGNED = ("mprotect", "munmap", "madvise")
 # Only what the errno of a call leaves no doubt about.
 _HINTS = {
-    ("munmap", numbers.EPERM): "the range holds sealed memory (mseal), which stays as it is until the process ends",
+    (
+        "munmap",
+        numbers.EPERM,
+    ): "the range holds sealed memory (mseal), which stays as it is until the process ends",
     ("mmap", numbers.EBADF): "pass the descriptor of an open file, or MapFlag.ANONYMOUS and -1",
-    ("mmap", numbers.EEXIST): "something is mapped there; FIXED_NOREPLACE leaves it alone, choose another address",
+    (
+        "mmap",
+        numbers.EEXIST,
+    ): "something is mapped there; FIXED_NOREPLACE leaves it alone, choose another address",
     ("mmap", numbers.ENODEV): "this kind of file cannot be mapped; read it instead",
-    ("memfd_create", numbers.EMFILE): "the process has no descriptor left: close some, or raise RLIMIT_NOFILE",
+    (
+        "memfd_create",
+        numbers.EMFILE,
+    ): "the process has no descriptor left: close some, or raise RLIMIT_NOFILE",
     ("memfd_create", numbers.ENFILE): "the system has no file left: see fs.file-max",
     ("madvise", numbers.EAGAIN): "a resource was short for the moment: try again",
     ("madvise", numbers.EBADF): "the range holds memory without a file, and this advice is for files",

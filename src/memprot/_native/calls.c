@@ -23,13 +23,17 @@ struct call {
 // The callable that makes the exception of a failed call; NULL: OSError.
 static PyObject *error_factory;
 
-static const char *type_name(PyObject *object) { return Py_TYPE(object)->tp_name; }
+static const char *type_name(PyObject *object) {
+    return Py_TYPE(object)->tp_name;
+}
 
-static int is_required(const struct call *call, int i) { return i < call->required; }
+static int is_required(const struct call *call, int i) {
+    return i < call->required;
+}
 
 // Puts positional and keyword arguments in the order of the parameters; those left out are NULL.
-static int gather(const struct call *call, PyObject *const *arguments, Py_ssize_t positional, PyObject *keywords,
-                  PyObject **ret) {
+static int gather(const struct call *call, PyObject *const *arguments, Py_ssize_t positional,
+                  PyObject *keywords, PyObject **ret) {
     if (positional > call->count) {
         PyErr_Format(PyExc_TypeError, "%s() takes at most %d arguments, not %zd", call->name, call->count,
                      positional);
@@ -112,7 +116,8 @@ static PyObject *made_error(const struct call *call, PyObject *const *arguments,
     PyObject *made = PyObject_CallFunction(error_factory, "isO", error, call->name, tuple);
     Py_DECREF(tuple);
     if (made != NULL && !PyExceptionInstance_Check(made)) {
-        PyErr_Format(PyExc_TypeError, "the error factory must return an exception, not %.200s", type_name(made));
+        PyErr_Format(PyExc_TypeError, "the error factory must return an exception, not %.200s",
+                     type_name(made));
         Py_CLEAR(made);
     }
     return made;
@@ -171,7 +176,8 @@ static PyObject *call_mmap(PyObject *Py_UNUSED(module), PyObject *const *args, P
     uint64_t words[6];
     if (gather(&call, args, positional, keywords, gathered) < 0 || words_of(&call, gathered, 0, words) < 0)
         return NULL;
-    // A file system may ask a program of its own, even one in this process, before it lets its file be mapped.
+    // A file system may ask a program of its own, even one in this process, before it lets its file be
+    // mapped.
     int blocks = words[1] > LONG_RANGE || (words[3] & MAP_ANONYMOUS) == 0 ||
                  (words[3] & (MAP_POPULATE | MAP_LOCKED)) != 0;
     uintptr_t address;
@@ -299,15 +305,13 @@ static PyObject *set_error_factory(PyObject *Py_UNUSED(module), PyObject *factor
     Py_RETURN_NONE;
 }
 
-#define CALL(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL | METH_KEYWORDS, DOC_##name}
+#define CALL(name)                                                                                           \
+    {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL | METH_KEYWORDS, DOC_##name}
 
 static PyMethodDef methods[] = {
-    CALL(mprotect),
-    CALL(mmap),
-    CALL(munmap),
-    CALL(madvise),
-    CALL(memfd_create),
-    {"set_error_factory", set_error_factory, METH_O, DOC_set_error_factory},
+    CALL(mprotect),        CALL(mmap),
+    CALL(munmap),          CALL(madvise),
+    CALL(memfd_create),    {"set_error_factory", set_error_factory, METH_O, DOC_set_error_factory},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,4 +1,5 @@
-// Mapping: one line of /proc/PID/maps, kept as numbers; its Python objects are made when somebody looks at them.
+// Mapping: one line of /proc/PID/maps, kept as numbers; its Python objects are made when somebody looks at
+// them.
 #include "binding.h"
 
 #include "docstrings.h"
@@ -8,20 +9,24 @@
 #include <string.h>
 
 typedef struct {
-    PyObject_HEAD
-    struct memprot_mapping raw; // raw.path is NULL: the path is below
-    PyObject *path;             // str or None
+    PyObject_HEAD struct memprot_mapping raw; // raw.path is NULL: the path is below
+    PyObject *path;                           // str or None
 } Mapping;
 
 enum { PROTECTIONS = 8 }; // every combination of read, write and execute
 
 static PyTypeObject *mapping_type;
-// What memprot.space.mapping registers: turns str and int into a Prot; its members; the members of the kind enum.
+// What memprot.space.mapping registers: turns str and int into a Prot; its members; the members of the kind
+// enum.
 static PyObject *as_prot, *prots[PROTECTIONS], *kinds[MEMPROT_KIND_COUNT];
 
-static const struct memprot_mapping *raw_of(PyObject *mapping) { return &((Mapping *)mapping)->raw; }
+static const struct memprot_mapping *raw_of(PyObject *mapping) {
+    return &((Mapping *)mapping)->raw;
+}
 
-PyObject *memprot_mapping_path(PyObject *mapping) { return ((Mapping *)mapping)->path; }
+PyObject *memprot_mapping_path(PyObject *mapping) {
+    return ((Mapping *)mapping)->path;
+}
 
 PyObject *memprot_new_mapping(const struct memprot_mapping *mapping, PyObject *path) {
     if (path != NULL)
@@ -51,7 +56,8 @@ static void mapping_dealloc(PyObject *self) {
 
 // The constructor.
 
-int memprot_as_number(const char *function, const char *parameter, PyObject *object, int *negative, uint64_t *ret) {
+int memprot_as_number(const char *function, const char *parameter, PyObject *object, int *negative,
+                      uint64_t *ret) {
     if (!PyLong_Check(object) || PyBool_Check(object)) {
         PyErr_Format(PyExc_TypeError, "%s() argument '%s' must be an int, not %.200s", function, parameter,
                      Py_TYPE(object)->tp_name);
@@ -84,7 +90,8 @@ static int number(const char *parameter, PyObject *object, uint64_t limit, uint6
 
 static int take_prot(PyObject *value, struct memprot_mapping *ret) {
     if (as_prot == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "import memprot.space.mapping first: it gives Mapping its protections");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "import memprot.space.mapping first: it gives Mapping its protections");
         return -1;
     }
     PyObject *prot = PyObject_CallOneArg(as_prot, value);
@@ -100,7 +107,8 @@ static int take_device(PyObject *device, struct memprot_mapping *ret) {
     if (device == NULL)
         return 0;
     if (!PyTuple_Check(device) || PyTuple_GET_SIZE(device) != 2) {
-        PyErr_Format(PyExc_TypeError, "Mapping() argument 'device' must be a pair (major, minor), not %R", device);
+        PyErr_Format(PyExc_TypeError, "Mapping() argument 'device' must be a pair (major, minor), not %R",
+                     device);
         return -1;
     }
     uint64_t major, minor;
@@ -120,7 +128,8 @@ static int take_kind(PyObject *kind, PyObject *path, struct memprot_mapping *ret
                 return 0;
             }
         }
-        PyErr_Format(PyExc_ValueError, "Mapping() argument 'kind' must be a MappingKind or its value, not %R", kind);
+        PyErr_Format(PyExc_ValueError, "Mapping() argument 'kind' must be a MappingKind or its value, not %R",
+                     kind);
         return -1;
     }
     PyObject *bytes = path == Py_None ? PyBytes_FromString("") : PyUnicode_EncodeFSDefault(path);
@@ -136,21 +145,24 @@ static int take_kind(PyObject *kind, PyObject *path, struct memprot_mapping *ret
 }
 
 static PyObject *mapping_new(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *keywords) {
-    static char *names[] = {"start", "stop",  "prot", "shared",  "offset", "device",
-                            "inode", "path", "deleted", "kind", NULL};
+    static char *names[] = {"start", "stop", "prot",    "shared", "offset", "device",
+                            "inode", "path", "deleted", "kind",   NULL};
     struct memprot_mapping raw = {0};
-    PyObject *start, *stop, *prot, *offset = NULL, *device = NULL, *inode = NULL, *path = Py_None, *kind = Py_None;
+    PyObject *start, *stop, *prot, *offset = NULL, *device = NULL, *inode = NULL, *path = Py_None,
+                                   *kind = Py_None;
     int shared = 0, deleted = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOO|pOOOOpO:Mapping", names, &start, &stop, &prot, &shared,
-                                     &offset, &device, &inode, &path, &deleted, &kind))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOO|pOOOOpO:Mapping", names, &start, &stop, &prot,
+                                     &shared, &offset, &device, &inode, &path, &deleted, &kind))
         return NULL;
-    if (number("start", start, UINT64_MAX, &raw.start) < 0 || number("stop", stop, UINT64_MAX, &raw.stop) < 0 ||
-        take_prot(prot, &raw) < 0 || (offset != NULL && number("offset", offset, UINT64_MAX, &raw.offset) < 0) ||
-        take_device(device, &raw) < 0 || (inode != NULL && number("inode", inode, UINT64_MAX, &raw.inode) < 0))
+    if (number("start", start, UINT64_MAX, &raw.start) < 0 ||
+        number("stop", stop, UINT64_MAX, &raw.stop) < 0 || take_prot(prot, &raw) < 0 ||
+        (offset != NULL && number("offset", offset, UINT64_MAX, &raw.offset) < 0) ||
+        take_device(device, &raw) < 0 ||
+        (inode != NULL && number("inode", inode, UINT64_MAX, &raw.inode) < 0))
         return NULL;
     if (raw.stop <= raw.start) {
-        PyErr_Format(PyExc_ValueError, "a Mapping must stop after it starts, not at %R when it starts at %R", stop,
-                     start);
+        PyErr_Format(PyExc_ValueError, "a Mapping must stop after it starts, not at %R when it starts at %R",
+                     stop, start);
         return NULL;
     }
     if (path != Py_None && !PyUnicode_Check(path)) {
@@ -183,9 +195,13 @@ static PyObject *registered(PyObject *member) {
     return Py_XNewRef(member);
 }
 
-static PyObject *get_prot(PyObject *self, void *Py_UNUSED(closure)) { return registered(prots[raw_of(self)->prot]); }
+static PyObject *get_prot(PyObject *self, void *Py_UNUSED(closure)) {
+    return registered(prots[raw_of(self)->prot]);
+}
 
-static PyObject *get_kind(PyObject *self, void *Py_UNUSED(closure)) { return registered(kinds[raw_of(self)->kind]); }
+static PyObject *get_kind(PyObject *self, void *Py_UNUSED(closure)) {
+    return registered(kinds[raw_of(self)->kind]);
+}
 
 static PyObject *get_shared(PyObject *self, void *Py_UNUSED(closure)) {
     return PyBool_FromLong(raw_of(self)->shared);
@@ -213,8 +229,9 @@ static PyObject *get_path(PyObject *self, void *Py_UNUSED(closure)) {
 
 #define ATTRIBUTE(name) {#name, get_##name, NULL, DOC_Mapping_##name, NULL}
 static PyGetSetDef attributes[] = {
-    ATTRIBUTE(start), ATTRIBUTE(stop),  ATTRIBUTE(size),    ATTRIBUTE(prot), ATTRIBUTE(shared), ATTRIBUTE(offset),
-    ATTRIBUTE(device), ATTRIBUTE(inode), ATTRIBUTE(path), ATTRIBUTE(deleted), ATTRIBUTE(kind),   {0},
+    ATTRIBUTE(start),  ATTRIBUTE(stop),    ATTRIBUTE(size),   ATTRIBUTE(prot),
+    ATTRIBUTE(shared), ATTRIBUTE(offset),  ATTRIBUTE(device), ATTRIBUTE(inode),
+    ATTRIBUTE(path),   ATTRIBUTE(deleted), ATTRIBUTE(kind),   {0},
 };
 
 // What makes it a value: length, containment, order, hash, pickling, repr.
@@ -242,9 +259,9 @@ static int mapping_contains(PyObject *self, PyObject *object) {
 static int compare(PyObject *first, PyObject *second) {
     const struct memprot_mapping *left = raw_of(first), *right = raw_of(second);
     const int differences[] = {
-        DIFFERENCE(start),        DIFFERENCE(stop),  DIFFERENCE(prot),    DIFFERENCE(shared),
-        DIFFERENCE(offset),       DIFFERENCE(device_major), DIFFERENCE(device_minor), DIFFERENCE(inode),
-        DIFFERENCE(deleted),      DIFFERENCE(kind),
+        DIFFERENCE(start),   DIFFERENCE(stop),         DIFFERENCE(prot),         DIFFERENCE(shared),
+        DIFFERENCE(offset),  DIFFERENCE(device_major), DIFFERENCE(device_minor), DIFFERENCE(inode),
+        DIFFERENCE(deleted), DIFFERENCE(kind),
     };
     for (size_t i = 0; i < sizeof differences / sizeof *differences; i++) {
         if (differences[i] != 0)
@@ -299,8 +316,8 @@ static PyObject *mapping_repr(PyObject *self) {
         return PyUnicode_FromFormat("<Mapping %s %s%s%s%s %s>", range, readable, writable, executable,
                                     raw->shared ? "s" : "p", memprot_kind_name(raw->kind));
     return PyUnicode_FromFormat("<Mapping %s %s%s%s%s %s %R%s>", range, readable, writable, executable,
-                                raw->shared ? "s" : "p", memprot_kind_name(raw->kind), memprot_mapping_path(self),
-                                raw->deleted ? " (deleted)" : "");
+                                raw->shared ? "s" : "p", memprot_kind_name(raw->kind),
+                                memprot_mapping_path(self), raw->deleted ? " (deleted)" : "");
 }
 
 static PyMethodDef mapping_methods[] = {
@@ -322,8 +339,8 @@ static PyType_Slot slots[] = {
     {0, NULL},
 };
 
-// The name is where pickle finds the type together with the enums it needs. Nothing in it can form a cycle, so
-// twenty thousand of them are no work for the garbage collector.
+// The name is where pickle finds the type together with the enums it needs. Nothing in it can form a cycle,
+// so twenty thousand of them are no work for the garbage collector.
 static PyType_Spec spec = {
     .name = "memprot.space.mapping.Mapping",
     .basicsize = sizeof(Mapping),

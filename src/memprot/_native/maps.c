@@ -12,20 +12,23 @@
 
 #if PY_VERSION_HEX < 0x030d0000
 #define Py_BEGIN_CRITICAL_SECTION(object) {
-#define Py_END_CRITICAL_SECTION() }
+#define Py_END_CRITICAL_SECTION()         }
 #endif
 
 typedef struct {
-    PyObject_HEAD
-    int directory; // /proc/PID, which stays with that process when its number is given to another; -1: ourselves
-    int file;      // its maps, for find(); -1: not opened yet
+    PyObject_HEAD int directory; // /proc/PID, which stays with that process when its number is given to
+                                 // another; -1: ourselves
+    int file;                    // its maps, for find(); -1: not opened yet
     unsigned generation;
 } MapsFile;
 
-// Counts the forks between the first process and this one. An open /proc/self/maps goes on speaking of the parent.
+// Counts the forks between the first process and this one. An open /proc/self/maps goes on speaking of the
+// parent.
 static unsigned generation;
 
-static void count_fork(void) { generation++; }
+static void count_fork(void) {
+    generation++;
+}
 
 static int open_maps(const MapsFile *self) {
     return self->directory < 0 ? open("/proc/self/maps", O_RDONLY | O_CLOEXEC)
@@ -90,7 +93,8 @@ static PyObject *list_of(const struct memprot_maps *maps) {
     PyObject *shared_path = NULL; // borrowed from the last mapping that has a path
     for (size_t i = 0; list != NULL && i < maps->count; i++) {
         const struct memprot_mapping *raw = &maps->mappings[i];
-        PyObject *mapping = memprot_new_mapping(raw, raw->path != NULL && raw->path == path ? shared_path : NULL);
+        PyObject *mapping =
+            memprot_new_mapping(raw, raw->path != NULL && raw->path == path ? shared_path : NULL);
         if (mapping == NULL) {
             Py_CLEAR(list);
             break;
@@ -110,7 +114,8 @@ static PyObject *maps_read(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     memprot_maps_init(&maps);
     int fd, status, error;
     Py_BEGIN_ALLOW_THREADS;
-    // A descriptor of its own: the kernel keeps one place in the text per open file, and threads may read at once.
+    // A descriptor of its own: the kernel keeps one place in the text per open file, and threads may read at
+    // once.
     fd = open_maps(self);
     status = fd < 0 ? -1 : memprot_maps_read(fd, &maps);
     error = errno;
@@ -118,7 +123,8 @@ static PyObject *maps_read(PyObject *object, PyObject *Py_UNUSED(ignored)) {
         close(fd);
     Py_END_ALLOW_THREADS;
     if (fd < 0 && (error == EMFILE || error == ENFILE) && is_current(self)) {
-        // No descriptor is left. The one at hand serves a single reader at a time, so the others have to wait.
+        // No descriptor is left. The one at hand serves a single reader at a time, so the others have to
+        // wait.
         Py_BEGIN_CRITICAL_SECTION(object);
         status = memprot_maps_read(self->file, &maps);
         error = errno;
@@ -201,8 +207,11 @@ static PyMethodDef maps_methods[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, (void *)DOC_MapsFile}, {Py_tp_new, maps_new}, {Py_tp_dealloc, maps_dealloc},
-    {Py_tp_methods, maps_methods},     {0, NULL},
+    {Py_tp_doc, (void *)DOC_MapsFile},
+    {Py_tp_new, maps_new},
+    {Py_tp_dealloc, maps_dealloc},
+    {Py_tp_methods, maps_methods},
+    {0, NULL},
 };
 
 static PyType_Spec spec = {

@@ -1,1 +1,1 @@
-"""The ``memprot`` command: one file for each of its commands, with no mechanism in them."""
+"""The command line: one file per command."""

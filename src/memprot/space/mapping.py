@@ -42,7 +42,7 @@ class MappingKind(StrEnum):
     """A file made by memfd_create(2)."""
     SHARED_MEMORY = "shared_memory"
     """Anonymous shared memory, shm_open(3), System V."""
-    SECRET = "secret"  # noqa: S105 - no password
+    SECRET = "secret"
     """A file made by memfd_secret(2)."""
     DEVICE = "device"
     """A file under /dev that is no shared memory."""

@@ -1,0 +1,90 @@
+"""ProtectionError: exact like an OSError, plain to read, whole after pickling."""
+
+import errno
+import os
+import pickle
+
+import pytest
+
+from memprot import PAGE_SIZE, Mapping, Prot, ProtectionError
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_errno_and_strerror_are_exact(number: int) -> None:
+    error = ProtectionError(number, "mprotect", (0x1000, 4096, 1))
+    assert error.errno == number
+    assert error.strerror == os.strerror(number)
+    assert errno.errorcode[number] in str(error)
+    assert isinstance(error, PermissionError) == (number in (errno.EACCES, errno.EPERM))
+    assert type(error).__name__ == "ProtectionError"
+
+
+def test_the_sentence_names_address_length_protection_and_errno() -> None:
+    error = ProtectionError(errno.ENOMEM, "mprotect", (0x7F0000, 8192, Prot.READ | Prot.EXEC))
+    assert (
+        str(error) == "mprotect of 8192 bytes at 0x7f0000 to r-x failed with ENOMEM (Cannot allocate memory)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "words"),
+    [
+        ("mmap", (0, 4096, 3, 0x22, -1, 0), ["4096 bytes", "rw-", "0x22", "no file"]),
+        ("mmap", (0x1000, 4096, 1, 2, 7, 8192), ["0x1000", "r--", "descriptor 7", "offset 8192"]),
+        ("mmap", (-4096, -1, -1, -1, -1, -1), ["0xfffffffffffff000", "18446744073709551615 bytes"]),
+        ("munmap", (0x2000, 1), ["1 bytes", "0x2000"]),
+        ("madvise", (0x2000, 4096, 4), ["0x2000", "advice 4"]),
+        ("memfd_create", ("name\n", 1), ["'name\\n'", "0x1"]),
+        ("mseal", (1, 2, 3), ["mseal"]),
+    ],
+)
+def test_every_call_is_described_in_one_line(
+    call: str, arguments: tuple[object, ...], words: list[str]
+) -> None:
+    sentence = str(ProtectionError(errno.EINVAL, call, arguments))
+    assert "\n" not in sentence
+    for word in words:
+        assert word in sentence
+
+
+def test_an_address_inside_a_page_is_answered_with_the_nearest_one() -> None:
+    error = ProtectionError(errno.EINVAL, "mprotect", (PAGE_SIZE + 1, PAGE_SIZE, 1))
+    assert error.hint is not None
+    assert hex(PAGE_SIZE) in error.hint
+    assert str(error).endswith(error.hint)
+    assert ProtectionError(errno.EINVAL, "mprotect", (PAGE_SIZE, PAGE_SIZE, 1)).hint is None
+
+
+def test_an_undiagnosed_error_claims_nothing() -> None:
+    error = ProtectionError(errno.ENOMEM, "mprotect", (0x1000, 4096, 1))
+    assert (error.start, error.stop, error.mapping, error.reason, error.hint) == (None,) * 5
+    assert error.applied == ()
+    assert error.call == "mprotect"
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EACCES])
+def test_pickling_keeps_every_attribute(number: int) -> None:
+    error = ProtectionError(number, "mprotect", (0x1000, 4096, Prot.READ))
+    error.start, error.stop, error.applied = 0x1000, 0x2000, ((0, 0x1000),)
+    error.mapping = Mapping(0x1000, 0x2000, "r--", path="[heap]")
+    error.hint = "do something"
+    error.add_note("noted")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (copy.errno, copy.strerror, copy.args, str(copy)) == (
+        error.errno,
+        error.strerror,
+        error.args,
+        str(error),
+    )
+    assert vars(copy) == vars(error)
+
+
+def test_a_subclass_stays_itself_when_pickled() -> None:
+    copy = pickle.loads(pickle.dumps(_Special(errno.EACCES, "mprotect", (1, 2, 3))))
+    assert type(copy) is _Special
+    assert copy.errno == errno.EACCES
+
+
+class _Special(ProtectionError):
+    pass
