@@ -7,4 +7,6 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_calls(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_calls(PyObject *module) {
+    return PyModule_AddFunctions(module, methods);
+}

@@ -1,4 +1,5 @@
-// memprot._native: the only code that knows both C and Python. One file per bound concept; this one gathers them.
+// memprot._native: the only code that knows both C and Python. One file per bound concept; this one gathers
+// them.
 #include "binding.h"
 
 static int execute(PyObject *module) {
@@ -31,4 +32,6 @@ static PyModuleDef definition = {
     .m_slots = slots,
 };
 
-PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }
+PyMODINIT_FUNC PyInit__native(void) {
+    return PyModuleDef_Init(&definition);
+}
