@@ -531,9 +531,9 @@ def symbol(address: int, /) -> tuple[str | None, str | None, int | None]:
 
     :param address: of an instruction. For the frame of a caller pass its return address minus 1: the return
         address itself may be the first of the next function.
-    :return: ``(function, library, offset)``: the symbol's name (not demangled), the path of the object, and the bytes
-        from the start of the function, or from where the library is loaded when the function is None. All None for
-        an address in no loaded object, as that of code made at run time.
+    :return: ``(function, library, offset)``: the symbol's name (not demangled), the path of the object, and
+        the bytes from the start of the function, or from the load address if no function is known.
+        All None for an address in no loaded object, as that of code made at run time.
     :raises TypeError: if the address is not an int.
     :raises OverflowError: if the address is negative or has more than 64 bits.
 
@@ -547,7 +547,7 @@ def symbol(address: int, /) -> tuple[str | None, str | None, int | None]:
     ('qsort', 4)
     """
 
-def symbol_in_file(path: str | bytes | os.PathLike[str], address: int, /) -> tuple[str | None, str, int]:
+def symbol_in_file(path: str | os.PathLike[str], address: int, /) -> tuple[str | None, str, int]:
     """Say which function of an ELF file lies at a virtual address, as :func:`symbol` does for this process.
 
     :param path: of a 64-bit ELF file.
@@ -565,7 +565,7 @@ def symbol_in_file(path: str | bytes | os.PathLike[str], address: int, /) -> tup
     (True, True)
     """
 
-def symbol_at_file_offset(path: str | bytes | os.PathLike[str], offset: int, /) -> tuple[str | None, str, int]:
+def symbol_at_file_offset(path: str | os.PathLike[str], offset: int, /) -> tuple[str | None, str, int]:
     """Say which function of an ELF file lies at an offset in it.
 
     :param path: of a 64-bit ELF file.

@@ -40,10 +40,8 @@ static PyObject *symbol(PyObject *Py_UNUSED(module), PyObject *argument) {
     if (convert_address(argument, &address) < 0)
         return NULL;
     struct memprot_symbol found;
-    Py_BEGIN_ALLOW_THREADS
-    memprot_symbol_find(address, &found);
-    Py_END_ALLOW_THREADS
-    return build_symbol(&found);
+    Py_BEGIN_ALLOW_THREADS memprot_symbol_find(address, &found);
+    Py_END_ALLOW_THREADS return build_symbol(&found);
 }
 
 static PyObject *find_in_file(PyObject *const *arguments, Py_ssize_t count, const char *name,
@@ -56,10 +54,8 @@ static PyObject *find_in_file(PyObject *const *arguments, Py_ssize_t count, cons
         return NULL;
     struct memprot_symbol found;
     bool known;
-    Py_BEGIN_ALLOW_THREADS
-    known = find(PyBytes_AS_STRING(path), address, &found);
-    Py_END_ALLOW_THREADS
-    PyObject *result =
+    Py_BEGIN_ALLOW_THREADS known = find(PyBytes_AS_STRING(path), address, &found);
+    Py_END_ALLOW_THREADS PyObject *result =
         known ? build_symbol(&found) : PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, arguments[0]);
     Py_DECREF(path);
     return result;
@@ -69,7 +65,8 @@ static PyObject *symbol_in_file(PyObject *Py_UNUSED(module), PyObject *const *ar
     return find_in_file(arguments, count, "symbol_in_file", memprot_symbol_find_in_file);
 }
 
-static PyObject *symbol_at_file_offset(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count) {
+static PyObject *symbol_at_file_offset(PyObject *Py_UNUSED(module), PyObject *const *arguments,
+                                       Py_ssize_t count) {
     return find_in_file(arguments, count, "symbol_at_file_offset", memprot_symbol_find_at_file_offset);
 }
 
@@ -80,4 +77,6 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_symbols(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_symbols(PyObject *module) {
+    return PyModule_AddFunctions(module, methods);
+}
