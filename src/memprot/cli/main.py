@@ -50,8 +50,9 @@ def main(program: str = "memprot") -> NoReturn:
     Raises:
         SystemExit: always; the group's help lists the statuses.
 
-    >>> import subprocess
-    >>> subprocess.run(["python3", "-m", "memprot", "--no-such-option"], stderr=subprocess.DEVNULL).returncode
+    >>> import subprocess, sys
+    >>> wrong = [sys.executable, "-m", "memprot", "--no-such-option"]
+    >>> subprocess.run(wrong, capture_output=True).returncode
     2
     """
     sys.exit(_status(program, sys.argv[1:]))
