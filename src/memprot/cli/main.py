@@ -30,6 +30,7 @@ Exit status: 0 when the command did what it was asked to,
     cls=LazyGroup,
     lazy=_COMMANDS,
     invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGUMENT]...",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EXIT_STATUS,
 )
