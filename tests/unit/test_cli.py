@@ -68,7 +68,7 @@ def test_without_arguments_the_help_is_printed() -> None:
 
 def test_the_help_lists_every_command_and_the_exit_statuses() -> None:
     shown = memprot("--help").stdout
-    assert shown.startswith("Usage: python -m memprot [OPTIONS] [COMMAND]")
+    assert shown.startswith("Usage: python -m memprot [OPTIONS] COMMAND [ARGUMENT]...\n")
     for name, command in group.lazy.items():
         assert re.search(rf"^  {name} +{re.escape(command.summary)}$", shown, re.MULTILINE)
     assert "Exit status: 0 " in shown

@@ -30,6 +30,7 @@ Exit status: 0 when the command did what it was asked to,
     cls=LazyGroup,
     lazy=_COMMANDS,
     invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGUMENT]...",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EXIT_STATUS,
 )
@@ -50,8 +51,9 @@ def main(program: str = "memprot") -> NoReturn:
     Raises:
         SystemExit: always; the group's help lists the statuses.
 
-    >>> import subprocess
-    >>> subprocess.run(["python3", "-m", "memprot", "--no-such-option"], stderr=subprocess.DEVNULL).returncode
+    >>> import subprocess, sys
+    >>> wrong = [sys.executable, "-m", "memprot", "--no-such-option"]
+    >>> subprocess.run(wrong, capture_output=True).returncode
     2
     """
     sys.exit(_status(program, sys.argv[1:]))
