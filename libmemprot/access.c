@@ -1,6 +1,7 @@
 #include "access.h"
 
-// One row per instruction that may fault, written by the assembly beside it: offsets from the row's own fields.
+// One row per instruction that may fault, written by the assembly beside it: offsets from the row's own
+// fields.
 struct row {
     int32_t start, stop, fixup;
 };
@@ -9,7 +10,9 @@ extern const struct row memprot_access_rows[], memprot_access_rows_end[];
 
 static _Thread_local struct memprot_access_failure failure;
 
-static uintptr_t resolve(const int32_t *field) { return (uintptr_t)field + (uintptr_t)(intptr_t)*field; }
+static uintptr_t resolve(const int32_t *field) {
+    return (uintptr_t)field + (uintptr_t)(intptr_t)*field;
+}
 
 // May run in a signal handler.
 uintptr_t memprot_access_fixup(uintptr_t instruction) {
@@ -21,4 +24,6 @@ uintptr_t memprot_access_fixup(uintptr_t instruction) {
 }
 
 // May run in a signal handler.
-struct memprot_access_failure *memprot_access_last_failure(void) { return &failure; }
+struct memprot_access_failure *memprot_access_last_failure(void) {
+    return &failure;
+}

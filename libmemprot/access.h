@@ -1,4 +1,5 @@
-// Reading and writing memory that may not be there: accessors whose faults are answered from an exception table.
+// Reading and writing memory that may not be there: accessors whose faults are answered from an exception
+// table.
 #pragma once
 
 #include <stddef.h>

@@ -1,7 +1,7 @@
 #include "backtrace.h"
 
-#include <stdbool.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <unwind.h>
 
 static atomic_bool prepared;

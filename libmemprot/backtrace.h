@@ -10,7 +10,7 @@ void memprot_backtrace_prepare(void);
 void memprot_backtrace_set_limit(uintptr_t start, uintptr_t stop);
 
 /// Writes @p instruction and then the return addresses of its callers to @p pcs, innermost first.
-/// May run in a signal handler that a fault (not a sent signal) has entered: the unwinder takes the loader's locks, and
-/// code that touches guarded data holds none of them.
+/// May run in a signal handler that a fault (not a sent signal) has entered: the unwinder takes the loader's
+/// locks, and code that touches guarded data holds none of them.
 /// @return how many were written, at least 1.
 uint32_t memprot_backtrace(uintptr_t instruction, uintptr_t *pcs, uint32_t capacity);

@@ -4,8 +4,8 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-// Written by every handler, read by the waiter; sequentially consistent, because a handler's count and its reading of
-// the published structure must not pass each other.
+// Written by every handler, read by the waiter; sequentially consistent, because a handler's count and its
+// reading of the published structure must not pass each other.
 static atomic_int inside[2];
 static atomic_int current;
 static pthread_mutex_t waiting = PTHREAD_MUTEX_INITIALIZER;
@@ -18,11 +18,14 @@ int memprot_epoch_enter(void) {
 }
 
 // May run in a signal handler.
-void memprot_epoch_leave(int token) { atomic_fetch_sub(&inside[token], 1); }
+void memprot_epoch_leave(int token) {
+    atomic_fetch_sub(&inside[token], 1);
+}
 
 void memprot_epoch_wait(void) {
     pthread_mutex_lock(&waiting);
-    // Twice: a handler may have read the old token just before the flip and be counted just after the first look.
+    // Twice: a handler may have read the old token just before the flip and be counted just after the first
+    // look.
     for (int round = 0; round < 2; round++) {
         int old = atomic_load(&current);
         atomic_store(&current, !old);

@@ -1,6 +1,8 @@
-// Waiting until no signal handler still uses what was just taken away (the scheme of the kernel's SRCU, two counters).
+// Waiting until no signal handler still uses what was just taken away (the scheme of the kernel's SRCU, two
+// counters).
 //
-// Handlers enter and leave; a thread that frees something unpublishes it first and then calls memprot_epoch_wait.
+// Handlers enter and leave; a thread that frees something unpublishes it first and then calls
+// memprot_epoch_wait.
 #pragma once
 
 /// @return the token to pass to memprot_epoch_leave. May run in a signal handler.

@@ -45,7 +45,9 @@ enum { WINDOW_LIMIT = 256, ATTEMPT_LIMIT = 100000 };
 static const int signals[2] = {SIGSEGV, SIGBUS};
 
 // May run in a signal handler.
-static struct sigaction *previous_of(int signal) { return &previous[signal == SIGBUS]; }
+static struct sigaction *previous_of(int signal) {
+    return &previous[signal == SIGBUS];
+}
 
 // May run in a signal handler.
 static void die_by_default(int signal, bool sent) {
@@ -111,11 +113,12 @@ static uintptr_t *instruction_of(ucontext_t *context) {
 
 // May run in a signal handler.
 static enum memprot_policy effective_policy(void) {
-    return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
+    return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE
+                                    : (enum memprot_policy)atomic_load(&process_policy);
 }
 
-// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return address.
-// May run in a signal handler.
+// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
+// address. May run in a signal handler.
 static uint32_t caller_of(const ucontext_t *context, uintptr_t *ret) {
 #if defined(__x86_64__)
     return memprot_access_copy(ret, (void *)context->uc_mcontext.gregs[REG_RSP], sizeof *ret) == 0;
@@ -125,8 +128,8 @@ static uint32_t caller_of(const ucontext_t *context, uintptr_t *ret) {
 #endif
 }
 
-// The part of the access that is forbidden: from the address that faulted to its end, or to where its block begins.
-// Zero when the instruction does not tell. May run in a signal handler.
+// The part of the access that is forbidden: from the address that faulted to its end, or to where its block
+// begins. Zero when the instruction does not tell. May run in a signal handler.
 static size_t bytes_outside(const struct memprot_record *record, ucontext_t *context) {
     unsigned char code[MEMPROT_INSTRUCTION_MAX];
     struct memprot_operand operand;
@@ -141,7 +144,8 @@ static size_t bytes_outside(const struct memprot_record *record, ucontext_t *con
 }
 
 // May run in a signal handler.
-static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
+static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context,
+                 struct memprot_overlay *overlay) {
     record->thread = memprot_fault_thread();
     record->signal = info->si_signo;
     record->code = info->si_code;
@@ -158,9 +162,9 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
         record->pcs += caller_of(context, &record->pc[1]);
 }
 
-// Whether the next handler is one that ends the process: none at all, or one that asks for no details and may be
-// interrupted by itself, as those do that print and raise the signal again. Others (a virtual machine's) may recover.
-// May run in a signal handler.
+// Whether the next handler is one that ends the process: none at all, or one that asks for no details and may
+// be interrupted by itself, as those do that print and raise the signal again. Others (a virtual machine's)
+// may recover. May run in a signal handler.
 static bool is_final(const struct sigaction *next) {
     if (next->sa_flags & SA_SIGINFO)
         return false;
@@ -195,9 +199,10 @@ static void include(struct memprot_record *record, size_t first, size_t count) {
     record->count = (high > old ? high : old) - low;
 }
 
-// The page after, or before, the pages this thread has just opened: the same access goes on. Opens more of them each
-// time. May run in a signal handler.
-static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page, enum memprot_access access) {
+// The page after, or before, the pages this thread has just opened: the same access goes on. Opens more of
+// them each time. May run in a signal handler.
+static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page,
+                                           enum memprot_access access) {
     struct memprot_record *record = self.burst.record;
     enum memprot_opening opening = MEMPROT_RETRY;
     if (!record || !memprot_record_hold(record, self.burst.sequence))
@@ -206,8 +211,8 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     if (record->overlay == overlay && record->access == access && (after || before)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
-        opening = memprot_overlay_open(overlay, page, access == MEMPROT_WRITE, self.burst.window, after ? 1 : -1,
-                                       &first, &count);
+        opening = memprot_overlay_open(overlay, page, access == MEMPROT_WRITE, self.burst.window,
+                                       after ? 1 : -1, &first, &count);
         if (opening == MEMPROT_OPENED)
             include(record, first, count);
     }
@@ -230,7 +235,8 @@ static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
 }
 
 // May run in a signal handler.
-static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, enum memprot_policy policy) {
+static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
+                    enum memprot_policy policy) {
     uintptr_t address = (uintptr_t)info->si_addr, instruction = *instruction_of(context);
     enum memprot_access access = access_of(context, address);
     if (access == MEMPROT_EXECUTE || info->si_signo != SIGSEGV)
@@ -272,7 +278,8 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     return true;
 }
 
-// While a thread forks, handlers wait at the door: the child would inherit pages that nobody is left to finish.
+// While a thread forks, handlers wait at the door: the child would inherit pages that nobody is left to
+// finish.
 static atomic_bool forking;
 static int forking_thread;
 
@@ -293,7 +300,9 @@ static void before_fork(void) {
     memprot_epoch_wait();
 }
 
-static void after_fork_in_parent(void) { atomic_store(&forking, false); }
+static void after_fork_in_parent(void) {
+    atomic_store(&forking, false);
+}
 
 static void after_fork_in_child(void) {
     self.burst.record = NULL;
@@ -303,7 +312,9 @@ static void after_fork_in_child(void) {
     atomic_store(&forking, false);
 }
 
-static void watch_forks(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+static void watch_forks(void) {
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
 
 // May run in a signal handler.
 static void handle(int signal, siginfo_t *info, void *opaque) {
@@ -341,7 +352,8 @@ static bool is_ours(const struct sigaction *action) {
 
 int memprot_fault_install(void) {
     // NODEFER: a fault inside the handler reaches the next handler instead of killing the process in silence.
-    struct sigaction ours = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, current;
+    struct sigaction ours = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER},
+                     current;
     static pthread_once_t forks = PTHREAD_ONCE_INIT;
     pthread_once(&forks, watch_forks);
     memprot_backtrace_prepare();
@@ -372,15 +384,27 @@ int memprot_fault_uninstall(void) {
     return 0;
 }
 
-void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
+void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) {
+    atomic_store(&hooks, to);
+}
 
-void memprot_fault_set_policy(enum memprot_policy policy) { atomic_store(&process_policy, policy); }
+void memprot_fault_set_policy(enum memprot_policy policy) {
+    atomic_store(&process_policy, policy);
+}
 
-void memprot_fault_enter_scope(void) { atomic_fetch_add(&scopes, 1); }
+void memprot_fault_enter_scope(void) {
+    atomic_fetch_add(&scopes, 1);
+}
 
-void memprot_fault_leave_scope(void) { atomic_fetch_sub(&scopes, 1); }
+void memprot_fault_leave_scope(void) {
+    atomic_fetch_sub(&scopes, 1);
+}
 
-bool memprot_fault_in_scope(void) { return atomic_load(&scopes) > 0; }
+bool memprot_fault_in_scope(void) {
+    return atomic_load(&scopes) > 0;
+}
 
 // May run in a signal handler.
-int memprot_fault_thread(void) { return (int)syscall(SYS_gettid); }
+int memprot_fault_thread(void) {
+    return (int)syscall(SYS_gettid);
+}

@@ -1,5 +1,6 @@
-// The SIGSEGV and SIGBUS engine: a fault on memory that memprot owns is let through onto bytes that do not count,
-// recorded, and told to whoever delivers it; every other fault goes on to the handler that was there before.
+// The SIGSEGV and SIGBUS engine: a fault on memory that memprot owns is let through onto bytes that do not
+// count, recorded, and told to whoever delivers it; every other fault goes on to the handler that was there
+// before.
 #pragma once
 
 #include "record.h"
@@ -19,13 +20,13 @@ struct memprot_fault_hooks {
     int (*describe)(struct memprot_record *record, enum memprot_policy policy);
     /// A record that @p owner may claim was published by this thread.
     void (*deliver)(int owner, enum memprot_policy policy);
-    /// The process is about to die of the fault, on memory that memprot owns or not. @p record is NULL when all are in
-    /// use.
+    /// The process is about to die of the fault, on memory that memprot owns or not. @p record is NULL when
+    /// all are in use.
     void (*die)(const struct memprot_record *record, bool owned, const ucontext_t *context);
 };
 
-/// Installs the handlers, or moves them back to the top when another handler has been installed since, with that one as
-/// the next in the chain. Cheap when nothing is to be done (two system calls).
+/// Installs the handlers, or moves them back to the top when another handler has been installed since, with
+/// that one as the next in the chain. Cheap when nothing is to be done (two system calls).
 /// @return 0, or -1 with errno set.
 int memprot_fault_install(void);
 
@@ -43,7 +44,6 @@ void memprot_fault_set_policy(enum memprot_policy policy);
 void memprot_fault_enter_scope(void);
 void memprot_fault_leave_scope(void);
 bool memprot_fault_in_scope(void);
-
 
 /// The calling thread's id, as the kernel numbers it. May run in a signal handler.
 int memprot_fault_thread(void);

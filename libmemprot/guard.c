@@ -29,7 +29,12 @@ static const size_t discard_threshold = (size_t)512 << 10;
 
 __extension__ typedef unsigned __int128 wide; // ISO C has no name for it
 
-enum slot_state { SLOT_UNUSED, SLOT_CLEAN, SLOT_DIRTY, SLOT_LIVE }; // clean: free, and its pages read as zeros
+enum slot_state {
+    SLOT_UNUSED,
+    SLOT_CLEAN,
+    SLOT_DIRTY,
+    SLOT_LIVE
+}; // clean: free, and its pages read as zeros
 
 struct slot {
     uintptr_t block;
@@ -58,17 +63,20 @@ static pthread_once_t prepared = PTHREAD_ONCE_INIT;
 static size_t mapped, resident_free, overhead, overhead_limit;
 static struct memprot_guard_statistics statistics;
 
-// A spin lock: it is held for a few instructions, hardly ever by two (NumPy allocates with the interpreter held), and a
-// mutex would double the cost of a block.
+// A spin lock: it is held for a few instructions, hardly ever by two (NumPy allocates with the interpreter
+// held), and a mutex would double the cost of a block.
 static inline void acquire(void) {
     while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
         sched_yield();
 }
 
-static inline void release(void) { atomic_flag_clear_explicit(&lock, memory_order_release); }
+static inline void release(void) {
+    atomic_flag_clear_explicit(&lock, memory_order_release);
+}
 
 static void prepare(void) {
-    // An eighth of the machine: a program that lives on millions of small arrays must not run out of memory through us.
+    // An eighth of the machine: a program that lives on millions of small arrays must not run out of memory
+    // through us.
     overhead_limit = (size_t)sysconf(_SC_PHYS_PAGES) / 8 * memprot_page_size();
     memprot_overlay_guards_by_madvise();
     pthread_atfork(acquire, release, release);
@@ -102,7 +110,8 @@ static int register_pool(struct pool *pool, uintptr_t start, uintptr_t stop) {
             return -1;
         _Atomic(struct pool *) *leaf = atomic_load(&table[unit / LEAF]);
         if (!leaf) {
-            leaf = mmap(NULL, LEAF * sizeof *leaf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            leaf =
+                mmap(NULL, LEAF * sizeof *leaf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (leaf == MAP_FAILED)
                 return -1;
             atomic_store_explicit(&table[unit / LEAF], leaf, memory_order_release);
@@ -129,7 +138,8 @@ static bool address_space_allows(size_t length) {
 }
 
 static void *map_aligned(size_t length) {
-    char *start = mmap(NULL, length + UNIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *start =
+        mmap(NULL, length + UNIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED)
         return NULL;
     char *aligned = (char *)(((uintptr_t)start + UNIT - 1) / UNIT * UNIT);
@@ -140,7 +150,9 @@ static void *map_aligned(size_t length) {
 }
 
 static struct pool *create_pool(size_t data) {
-    size_t guard = data / 8 < GUARD_LEAST ? GUARD_LEAST : data / 8 > GUARD_MOST ? GUARD_MOST : memprot_page_ceil(data / 8);
+    size_t guard = data / 8 < GUARD_LEAST  ? GUARD_LEAST
+                   : data / 8 > GUARD_MOST ? GUARD_MOST
+                                           : memprot_page_ceil(data / 8);
     size_t stride = data + guard;
     size_t length = (guard + stride + UNIT - 1) / UNIT * UNIT;
     size_t capacity = (length - guard) / stride;
@@ -153,8 +165,8 @@ static struct pool *create_pool(size_t data) {
     char *start = map_aligned(length);
     if (!start)
         goto free_pool;
-    if (memprot_overlay_init(&pool->overlay, (uintptr_t)start, length / memprot_page_size(), MEMPROT_BACKING_GUARD,
-                             MEMPROT_PAGE_FOREIGN, 0) < 0)
+    if (memprot_overlay_init(&pool->overlay, (uintptr_t)start, length / memprot_page_size(),
+                             MEMPROT_BACKING_GUARD, MEMPROT_PAGE_FOREIGN, 0) < 0)
         goto unmap;
     pool->slots_start = (uintptr_t)start + guard;
     pool->data = data;
@@ -260,7 +272,8 @@ void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, u
         return NULL;
     }
     bool dirty = slot->state == SLOT_DIRTY;
-    uintptr_t start = data_of(pool, slot), block = side == MEMPROT_SIDE_RIGHT ? start + pool->data - size : start;
+    uintptr_t start = data_of(pool, slot),
+              block = side == MEMPROT_SIDE_RIGHT ? start + pool->data - size : start;
     slot->block = block;
     slot->size = size;
     slot->stack = stack;
@@ -271,7 +284,8 @@ void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, u
     if (overhead > statistics.peak_overhead)
         statistics.peak_overhead = overhead;
     release();
-    if (zeroed && dirty && (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
+    if (zeroed && dirty &&
+        (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
         memset((void *)block, 0, size);
     return (void *)block;
 }
@@ -287,7 +301,8 @@ size_t memprot_guard_size(const void *block) {
     return slot ? slot->size : 0;
 }
 
-// The guards beside a block must stand before the next block comes, even when a fault there was not claimed yet.
+// The guards beside a block must stand before the next block comes, even when a fault there was not claimed
+// yet.
 static void close_around(struct pool *pool, uintptr_t start) {
     size_t guard = memprot_page_count(pool->stride - pool->data);
     size_t first = (start - pool->overlay.start) >> memprot_page_shift;
@@ -305,7 +320,8 @@ enum memprot_guard_freeing memprot_guard_free(void *block) {
     if (memprot_record_waiting() > 0)
         close_around(pool, start);
     // Read without the lock: a page more or less is kept.
-    bool discard = resident_free + pool->data > retention && madvise((void *)start, pool->data, MADV_DONTNEED) == 0;
+    bool discard =
+        resident_free + pool->data > retention && madvise((void *)start, pool->data, MADV_DONTNEED) == 0;
     acquire();
     overhead -= memprot_page_ceil(slot->size) - slot->size;
     statistics.freed_blocks++;

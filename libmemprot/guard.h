@@ -1,8 +1,10 @@
-// Blocks of memory that end, or begin, at a guard: pools of slots that are laid out once and used again and again.
+// Blocks of memory that end, or begin, at a guard: pools of slots that are laid out once and used again and
+// again.
 //
-// A pool is a mapping of equal slots, each some data pages and then a guard; one more guard stands before the first.
-// Nothing is mapped, protected or unmapped while blocks come and go, so a block costs little more than malloc.
-// One mutex guards the pools; handlers read them without it: pools are never unmapped and slots never move.
+// A pool is a mapping of equal slots, each some data pages and then a guard; one more guard stands before the
+// first. Nothing is mapped, protected or unmapped while blocks come and go, so a block costs little more than
+// malloc. One mutex guards the pools; handlers read them without it: pools are never unmapped and slots never
+// move.
 #pragma once
 
 #include "record.h"
@@ -12,8 +14,8 @@ enum memprot_side {
     MEMPROT_SIDE_LEFT,  // the block's first byte lies behind a guard
 };
 
-/// @return a block of @p size bytes (at least 1), or NULL when it cannot be guarded: no memory for another pool, or the
-/// pools have reached their limit. @p zeroed asks for zeros. @p stack is kept for reports.
+/// @return a block of @p size bytes (at least 1), or NULL when it cannot be guarded: no memory for another
+/// pool, or the pools have reached their limit. @p zeroed asks for zeros. @p stack is kept for reports.
 void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, uint32_t stack);
 
 /// The size of a live block, or 0 when @p block is none.

@@ -80,7 +80,9 @@ void memprot_overlay_deinit(struct memprot_overlay *overlay) {
 }
 
 // May run in a signal handler.
-static bool permits(uint8_t prot, bool write) { return prot & (write ? PROT_WRITE : PROT_READ); }
+static bool permits(uint8_t prot, bool write) {
+    return prot & (write ? PROT_WRITE : PROT_READ);
+}
 
 // May run in a signal handler.
 static bool move_state(struct memprot_overlay *overlay, size_t page, uint8_t from, uint8_t to) {
@@ -100,7 +102,8 @@ static char *aside_of(struct memprot_overlay *overlay) {
     if (aside)
         return aside;
     size_t length = overlay->pages * memprot_page_size();
-    char *fresh = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *fresh =
+        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (fresh == MAP_FAILED)
         return NULL;
     if (atomic_compare_exchange_strong(&overlay->aside, &aside, fresh))
@@ -132,7 +135,8 @@ static int open_private(struct memprot_overlay *overlay, size_t first, size_t co
     return 0;
 }
 
-// Opened when first needed, replaced after a fork, since the descriptor speaks of the memory of whoever opened it.
+// Opened when first needed, replaced after a fork, since the descriptor speaks of the memory of whoever
+// opened it.
 static atomic_int own_memory = -1;
 
 // May run in a signal handler.
@@ -166,11 +170,13 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
     size_t size = memprot_page_size();
     uintptr_t start = overlay->start + first * size;
     char *copy = atomic_load(&overlay->aside) + first * size;
-    // Protection first: were the copy written back before it, a blocked write still running elsewhere would stay.
+    // Protection first: were the copy written back before it, a blocked write still running elsewhere would
+    // stay.
     if (memprot_mprotect(start, count * size, prot) < 0)
         return -1;
     if (write_through(start, copy, count * size) < 0) {
-        // This kernel lets no process write its own memory through /proc: a blocked write may land in between.
+        // This kernel lets no process write its own memory through /proc: a blocked write may land in
+        // between.
         if (memprot_mprotect(start, count * size, PROT_READ | PROT_WRITE) < 0)
             return -1;
         memcpy((void *)start, copy, count * size);
@@ -178,12 +184,14 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
             return -1;
     }
     if (count * size >= 1 << 20)
-        madvise(copy, count * size, MADV_DONTNEED); // advice: when it fails, memory is merely kept a little longer
+        madvise(copy, count * size,
+                MADV_DONTNEED); // advice: when it fails, memory is merely kept a little longer
     return 0;
 }
 
 // May run in a signal handler.
-static int lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd) {
+static int lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags,
+                    int fd) {
     size_t size = memprot_page_size();
     void *start = (void *)(overlay->start + first * size);
     off_t offset = fd < 0 ? 0 : overlay->offset + (off_t)(first * size);
@@ -198,7 +206,8 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
         return open_private(overlay, first, count, prot);
     case MEMPROT_BACKING_SHARED:
         if (prot & PROT_READ)
-            return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, overlay->fd);
+            return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE,
+                            overlay->fd);
         return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     case MEMPROT_BACKING_GUARD:
         return remove_guard(overlay->start + first * size, count * size);
@@ -208,8 +217,8 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
 }
 
 // May run in a signal handler.
-enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write, size_t window,
-                                          int direction, size_t *first, size_t *count) {
+enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write,
+                                          size_t window, int direction, size_t *first, size_t *count) {
     uint8_t prot = overlay->prot[page];
     if (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
         uint8_t state = atomic_load_explicit(&overlay->state[page], memory_order_acquire);

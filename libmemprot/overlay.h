@@ -1,13 +1,14 @@
 // Letting a blocked access through onto bytes that do not count, and taking it back.
 //
-// An overlay answers for a run of pages. Opening pages lets accesses to them succeed; closing them puts protection and
-// content back as they were. What lies beneath decides how:
-//   private  copy the page aside, open it (zeroed first where reading is forbidden); close it, then write the copy back
-//   shared   a private mapping of the same file laid over the page, so that other processes never see the write
-//   guard    the guard is removed, and installed again, which discards what was written
+// An overlay answers for a run of pages. Opening pages lets accesses to them succeed; closing them puts
+// protection and content back as they were. What lies beneath decides how:
+//   private  copy the page aside, open it (zeroed first where reading is forbidden); close it, then write the
+//   copy back shared   a private mapping of the same file laid over the page, so that other processes never
+//   see the write guard    the guard is removed, and installed again, which discards what was written
 //
-// Page states are written by compare-and-swap (acquire, release) in handlers of any thread: real -> busy -> open by the
-// thread that opens, open -> busy -> real by the one that closes. Nobody else touches a page that is busy.
+// Page states are written by compare-and-swap (acquire, release) in handlers of any thread: real -> busy ->
+// open by the thread that opens, open -> busy -> real by the one that closes. Nobody else touches a page that
+// is busy.
 #pragma once
 
 #include <stdatomic.h>
@@ -53,8 +54,8 @@ void memprot_overlay_deinit(struct memprot_overlay *overlay);
 
 /// Opens the page at @p page, and up to @p window pages from it in @p direction (+1 or -1) that are like it.
 /// @param[out] first,count the pages opened. May run in a signal handler.
-enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write, size_t window,
-                                          int direction, size_t *first, size_t *count);
+enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write,
+                                          size_t window, int direction, size_t *first, size_t *count);
 
 /// Closes those of the pages that are open. May run in a signal handler.
 /// @return 0, or -1 with errno set: the pages then stay open.

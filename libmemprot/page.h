@@ -9,7 +9,9 @@ extern size_t memprot_page_bytes;
 extern unsigned memprot_page_shift;
 
 /// The page size in bytes. May run in a signal handler.
-static inline size_t memprot_page_size(void) { return memprot_page_bytes; }
+static inline size_t memprot_page_size(void) {
+    return memprot_page_bytes;
+}
 
 /// How many pages @p length bytes need. May run in a signal handler.
 static inline size_t memprot_page_count(size_t length) {

@@ -5,8 +5,9 @@
 #include <errno.h>
 #include <pthread.h>
 
-// A row is published by storing its start last (release) and withdrawn by storing zero there. Handlers read without a
-// lock; a withdrawn row is reused only after memprot_epoch_wait, so that no handler sees half of one and half of another.
+// A row is published by storing its start last (release) and withdrawn by storing zero there. Handlers read
+// without a lock; a withdrawn row is reused only after memprot_epoch_wait, so that no handler sees half of
+// one and half of another.
 struct row {
     _Atomic uintptr_t start;
     uintptr_t stop;

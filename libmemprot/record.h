@@ -1,4 +1,5 @@
-// What is known of a fault, from the moment it happens until somebody takes it over as an exception or a report.
+// What is known of a fault, from the moment it happens until somebody takes it over as an exception or a
+// report.
 //
 // Records live in a fixed table, so that a handler needs no memory. A record's state says who may touch it:
 //   free -> filling   by the handler that needs one (compare-and-swap)
@@ -60,15 +61,15 @@ void memprot_record_publish(struct memprot_record *record);
 /// Hands the record, before or after publishing, to another owner. May run in a signal handler.
 void memprot_record_route(struct memprot_record *record, int owner);
 
-/// Holds the record while its pages change; false when it has been claimed or reused since (sequence differs).
-/// May run in a signal handler.
+/// Holds the record while its pages change; false when it has been claimed or reused since (sequence
+/// differs). May run in a signal handler.
 bool memprot_record_hold(struct memprot_record *record, uint64_t sequence);
 
 /// May run in a signal handler.
 void memprot_record_unhold(struct memprot_record *record);
 
-/// Takes the oldest record of @p owner, of nobody when @p anyone, or of a thread that has ended when @p anyone; closes
-/// its pages.
+/// Takes the oldest record of @p owner, of nobody when @p anyone, or of a thread that has ended when @p
+/// anyone; closes its pages.
 /// @return NULL when there is none. The caller reads it and then calls memprot_record_free.
 struct memprot_record *memprot_record_claim(int owner, bool anyone);
 

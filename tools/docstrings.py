@@ -25,9 +25,7 @@ def signature(function: ast.FunctionDef, bound: str) -> str:
 def documented(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, str]]:
     for statement in body:
         if isinstance(statement, ast.FunctionDef) and (text := ast.get_docstring(statement)) is not None:
-            is_property = any(
-                isinstance(d, ast.Name) and d.id == "property" for d in statement.decorator_list
-            )
+            is_property = any(isinstance(d, ast.Name) and d.id == "property" for d in statement.decorator_list)
             head = "" if is_property else signature(statement, "$self" if prefix else "$module")
             yield prefix + statement.name, head + text
         elif isinstance(statement, ast.ClassDef):

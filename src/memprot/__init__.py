@@ -21,15 +21,15 @@ except ImportError as error:
         name="memprot._native",
     ) from error
 
-from memprot._native import catch_faults  # noqa: E402
-from memprot.calls import mprotect  # noqa: E402
-from memprot.errors import ProtectionError  # noqa: E402
-from memprot.faults import engine as _engine  # noqa: E402, F401
-from memprot.faults.error import FaultError  # noqa: E402
-from memprot.memory.region import Region, guarded  # noqa: E402
-from memprot.prot import PAGE_SIZE, Prot  # noqa: E402
-from memprot.space.mapping import Mapping  # noqa: E402
-from memprot.space.maps import AddressSpace  # noqa: E402
+from memprot._native import catch_faults
+from memprot.calls import mprotect
+from memprot.errors import ProtectionError
+from memprot.faults import engine as _engine  # noqa: F401
+from memprot.faults.error import FaultError
+from memprot.memory.region import Region, guarded
+from memprot.prot import PAGE_SIZE, Prot
+from memprot.space.mapping import Mapping
+from memprot.space.maps import AddressSpace
 
 __all__ = [
     "PAGE_SIZE",

@@ -239,9 +239,7 @@ class Mapping:
     def __ge__(self, other: Mapping, /) -> bool: ...
     def __hash__(self) -> int: ...
 
-def set_mapping_types(
-    as_prot: Callable[[Prot | str | int], Prot], kind: Callable[[str], MappingKind], /
-) -> None:
+def set_mapping_types(as_prot: Callable[[Prot | str | int], Prot], kind: Callable[[str], MappingKind], /) -> None:
     """Say which objects stand for protections and kinds in :class:`Mapping`.
 
     :param as_prot: turns what a caller may write for a protection into the object that stands for it.
@@ -520,6 +518,7 @@ def guard_statistics() -> dict[str, int]:
 
 def stack_frames(stack: int, /) -> tuple[tuple[str, int, str], ...]:
     """The frames of a captured stack, innermost first: file, line, function. Empty for 0."""
+
 """The compiled part of memprot: the only code that knows both C and Python."""
 
 import os

@@ -83,9 +83,7 @@ class ProtectionError(OSError):
     hint: str | None
     _arguments: tuple[object, ...]
 
-    def __new__(
-        cls, number: int, call: str | None = None, arguments: tuple[object, ...] = ()
-    ) -> "ProtectionError":
+    def __new__(cls, number: int, call: str | None = None, arguments: tuple[object, ...] = ()) -> "ProtectionError":
         if cls is ProtectionError and number in _PERMISSION:
             cls = _ProtectionPermissionError
         self = super().__new__(cls, number, os.strerror(number))

@@ -37,8 +37,7 @@ class Machine:
 
     def __str__(self) -> str:
         return (
-            f"Linux {self.kernel} on {self.architecture} ({self.cpu}), "
-            f"pages of {self.page_size} bytes, {self.python}"
+            f"Linux {self.kernel} on {self.architecture} ({self.cpu}), pages of {self.page_size} bytes, {self.python}"
         )
 
 

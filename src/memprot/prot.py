@@ -17,7 +17,9 @@ PAGE_SIZE: int = os.sysconf("SC_PAGE_SIZE")
 
 _MACHINE = os.uname().machine
 _LETTERS = "rwx"
-_ACCEPTED = "three letters, r or -, w or -, x or -, as in '---', 'r-x' or 'rwx', and perhaps more flags as in 'r--+growsdown'"
+_ACCEPTED = (
+    "three letters, r or -, w or -, x or -, as in '---', 'r-x' or 'rwx', and perhaps more flags as in 'r--+growsdown'"
+)
 _NUMBER_FORMATS = "bcdoxXneEfFgG%"
 
 
@@ -123,9 +125,7 @@ def as_prot(value: Prot | str | int) -> Prot:
     if isinstance(value, Prot):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TypeError(
-            f"a protection must be a Prot, a string such as 'r-x' or an int, not {type(value).__name__}"
-        )
+        raise TypeError(f"a protection must be a Prot, a string such as 'r-x' or an int, not {type(value).__name__}")
     if isinstance(value, int) and value < 0:
         raise ValueError(f"a protection is a set of flags and cannot be negative, as {value} is")
     return Prot(value)

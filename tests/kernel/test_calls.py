@@ -110,9 +110,7 @@ CASES = [(name, parameter) for name, parameters in PARAMETERS.items() for parame
 
 @pytest.mark.parametrize(("name", "parameter"), CASES)
 @pytest.mark.parametrize("value", [True, False, 1.0, None, "r-x", b"1"])
-def test_what_is_no_int_is_a_type_error_naming_the_parameter(
-    name: str, parameter: str, value: object
-) -> None:
+def test_what_is_no_int_is_a_type_error_naming_the_parameter(name: str, parameter: str, value: object) -> None:
     arguments: dict[str, Any] = {"name": "x"} if name == "memfd_create" else {}
     with pytest.raises(TypeError, match=rf"{name}\(\) argument '{parameter}' .* {type(value).__name__}"):
         getattr(calls, name)(**arguments, **(PARAMETERS[name] | {parameter: value}))
@@ -120,9 +118,7 @@ def test_what_is_no_int_is_a_type_error_naming_the_parameter(
 
 @pytest.mark.parametrize(("name", "parameter"), CASES)
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 1 << 20000], ids=["above", "below", "far"])
-def test_what_does_not_fit_64_bits_is_an_overflow_naming_the_parameter(
-    name: str, parameter: str, value: int
-) -> None:
+def test_what_does_not_fit_64_bits_is_an_overflow_naming_the_parameter(name: str, parameter: str, value: int) -> None:
     arguments: dict[str, Any] = {"name": "x"} if name == "memfd_create" else {}
     with pytest.raises(OverflowError, match=f"'{parameter}'"):
         getattr(calls, name)(**arguments, **(PARAMETERS[name] | {parameter: value}))
@@ -147,9 +143,7 @@ def test_an_object_that_only_counts_as_an_index_is_refused() -> None:
         ((1, 2), {"port": 3}, "port"),
     ],
 )
-def test_wrong_argument_lists_are_type_errors(
-    positional: tuple[int, ...], named: dict[str, int], word: str
-) -> None:
+def test_wrong_argument_lists_are_type_errors(positional: tuple[int, ...], named: dict[str, int], word: str) -> None:
     with pytest.raises(TypeError, match=word):
         calls.mprotect(*positional, **named)
 

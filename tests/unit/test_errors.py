@@ -21,9 +21,7 @@ def test_errno_and_strerror_are_exact(number: int) -> None:
 
 def test_the_sentence_names_address_length_protection_and_errno() -> None:
     error = ProtectionError(errno.ENOMEM, "mprotect", (0x7F0000, 8192, Prot.READ | Prot.EXEC))
-    assert (
-        str(error) == "mprotect of 8192 bytes at 0x7f0000 to r-x failed with ENOMEM (Cannot allocate memory)"
-    )
+    assert str(error) == "mprotect of 8192 bytes at 0x7f0000 to r-x failed with ENOMEM (Cannot allocate memory)"
 
 
 @pytest.mark.parametrize(
@@ -38,9 +36,7 @@ def test_the_sentence_names_address_length_protection_and_errno() -> None:
         ("mseal", (1, 2, 3), ["mseal"]),
     ],
 )
-def test_every_call_is_described_in_one_line(
-    call: str, arguments: tuple[object, ...], words: list[str]
-) -> None:
+def test_every_call_is_described_in_one_line(call: str, arguments: tuple[object, ...], words: list[str]) -> None:
     sentence = str(ProtectionError(errno.EINVAL, call, arguments))
     assert "\n" not in sentence
     for word in words:

@@ -26,9 +26,7 @@ def found(name: str) -> features.Feature:
 
 
 def run_program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, PROGRAMS / name, *arguments], capture_output=True, text=True, timeout=60
-    )
+    return subprocess.run([sys.executable, PROGRAMS / name, *arguments], capture_output=True, text=True, timeout=60)
 
 
 def doctor_under_seccomp(action: str, *calls: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -164,9 +162,7 @@ def test_calls_that_a_seccomp_filter_refuses_are_reported_and_the_rest_works() -
         assert not seen[name]["available"]
         assert seen[name]["detail"].startswith("EPERM: ")
         assert "seccomp" in seen[name]["detail"]
-    others = [
-        feature for feature in features.probe() if not feature.name.startswith(("userfaultfd", "memfd"))
-    ]
+    others = [feature for feature in features.probe() if not feature.name.startswith(("userfaultfd", "memfd"))]
     for feature in others:
         assert seen[feature.name]["available"] == feature.available, feature.name
 

@@ -91,9 +91,7 @@ INNER_MODULES = [module for module in MODULES if module != "memprot"]
 def test_every_module_has_a_floor_and_imports_only_from_its_own_or_lower(module: str) -> None:
     for target, line in imports(module).items():
         place = f"{MODULES[module].relative_to(ROOT)}:{line}"
-        assert target != "memprot", (
-            f"{place} imports the public face; import the module that defines the name"
-        )
+        assert target != "memprot", f"{place} imports the public face; import the module that defines the name"
         assert floor(target) <= floor(module), f"{place} looks up from floor {floor(module)} to {target}"
 
 
@@ -123,9 +121,7 @@ def test_only_the_top_floors_import_by_a_name_in_a_string() -> None:
     assert hidden == []
 
 
-@pytest.mark.parametrize(
-    "path", list(source_files(*SOURCE_FOLDERS)), ids=lambda path: str(path.relative_to(ROOT))
-)
+@pytest.mark.parametrize("path", list(source_files(*SOURCE_FOLDERS)), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_source_file_is_short_and_has_a_name_that_says_what_it_is(path: Path) -> None:
     relative = path.relative_to(ROOT)
     if str(relative) not in LONGER_FILES:
@@ -143,9 +139,7 @@ def test_the_c_core_knows_no_python() -> None:
 
 
 def test_every_public_symbol_of_the_c_core_carries_its_name() -> None:
-    declaration = re.compile(
-        r"^(?!static|typedef|#|//|\s|struct \w+ \{|enum \w+ \{)[\w *]*?\b(\w+)\(", re.MULTILINE
-    )
+    declaration = re.compile(r"^(?!static|typedef|#|//|\s|struct \w+ \{|enum \w+ \{)[\w *]*?\b(\w+)\(", re.MULTILINE)
     for path in CORE.glob("*.h"):
         for name in declaration.findall(path.read_text()):
             assert name.startswith("memprot_"), f"{path.relative_to(ROOT)}: {name}"

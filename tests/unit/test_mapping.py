@@ -150,9 +150,7 @@ def test_mappings_are_values() -> None:
 )
 def test_every_attribute_counts_for_equality(difference: dict[str, object]) -> None:
     (one,) = parse_maps(LINE)
-    attributes = {
-        name: getattr(one, name) for name in ("start", "stop", "prot", "shared", "offset", "device")
-    }
+    attributes = {name: getattr(one, name) for name in ("start", "stop", "prot", "shared", "offset", "device")}
     attributes |= {name: getattr(one, name) for name in ("inode", "path", "deleted", "kind")}
     assert Mapping(**attributes) == one
     assert Mapping(**(attributes | difference)) != one

@@ -84,9 +84,7 @@ def _defined(header: Path, prefix: str) -> dict[str, int]:
     return {name: int(value, 0) for name, value in pattern.findall(header.read_text())}
 
 
-@pytest.mark.parametrize(
-    ("prefix", "flags"), [("PROT", Prot), ("MAP", MapFlag), ("MADV", Advice), ("MFD", MemfdFlag)]
-)
+@pytest.mark.parametrize(("prefix", "flags"), [("PROT", Prot), ("MAP", MapFlag), ("MADV", Advice), ("MFD", MemfdFlag)])
 def test_every_constant_of_the_installed_headers_is_known(prefix: str, flags: type[int]) -> None:
     include = Path("/usr/include")
     headers = [

@@ -25,9 +25,7 @@ SAFE = frozenset(
         "memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strnlen",
     )
 )
-NO_CALLS = frozenset(
-    ("if", "while", "for", "switch", "return", "sizeof", "defined", "typeof", "asm", "__asm__")
-)
+NO_CALLS = frozenset(("if", "while", "for", "switch", "return", "sizeof", "defined", "typeof", "asm", "__asm__"))
 BUILT_IN = re.compile(r"^(__atomic_|__sync_|__builtin_|atomic_)\w+$")
 MACRO = re.compile(r"^[A-Z][A-Z0-9_]*$")
 DEFINITION = re.compile(
@@ -82,8 +80,6 @@ def test_the_marks_are_found() -> None:
 @pytest.mark.parametrize("function", MARKED, ids=lambda function: function.name)
 def test_a_marked_function_calls_only_what_a_signal_handler_may_call(function: Function) -> None:
     unsafe = {
-        name
-        for name in function.calls
-        if name not in MARKED_NAMES and name not in SAFE and not BUILT_IN.match(name)
+        name for name in function.calls if name not in MARKED_NAMES and name not in SAFE and not BUILT_IN.match(name)
     }
     assert not unsafe, f"{function.place}: {function.name} is marked and calls {sorted(unsafe)}"

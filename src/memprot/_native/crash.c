@@ -1,6 +1,6 @@
-// A dying process can be trusted with system calls only: it writes down what it knows as JSON into a memory file and has
-// a fresh process, the reporter, make sense of it. Meanwhile it stays as it is, so that the reporter can look at its
-// mappings.
+// A dying process can be trusted with system calls only: it writes down what it knows as JSON into a memory
+// file and has a fresh process, the reporter, make sense of it. Meanwhile it stays as it is, so that the
+// reporter can look at its mappings.
 #include "crash.h"
 #include "describe.h"
 #include "docstrings.h"
@@ -127,9 +127,10 @@ static void put_registers(struct output *out, const ucontext_t *context) {
         const char *name;
         int index;
     } registers[] = {
-        {"rip", REG_RIP}, {"rsp", REG_RSP}, {"rbp", REG_RBP}, {"rax", REG_RAX}, {"rbx", REG_RBX}, {"rcx", REG_RCX},
-        {"rdx", REG_RDX}, {"rsi", REG_RSI}, {"rdi", REG_RDI}, {"r8", REG_R8},   {"r9", REG_R9},   {"r10", REG_R10},
-        {"r11", REG_R11}, {"r12", REG_R12}, {"r13", REG_R13}, {"r14", REG_R14}, {"r15", REG_R15}, {"eflags", REG_EFL},
+        {"rip", REG_RIP}, {"rsp", REG_RSP}, {"rbp", REG_RBP},    {"rax", REG_RAX}, {"rbx", REG_RBX},
+        {"rcx", REG_RCX}, {"rdx", REG_RDX}, {"rsi", REG_RSI},    {"rdi", REG_RDI}, {"r8", REG_R8},
+        {"r9", REG_R9},   {"r10", REG_R10}, {"r11", REG_R11},    {"r12", REG_R12}, {"r13", REG_R13},
+        {"r14", REG_R14}, {"r15", REG_R15}, {"eflags", REG_EFL},
     };
     for (size_t i = 0; i < sizeof registers / sizeof *registers; i++) {
         put(out, i ? ",\"" : "\"");
@@ -147,12 +148,13 @@ static void put_registers(struct output *out, const ucontext_t *context) {
 #endif
 }
 
-// The stacks of all Python threads. The interpreter's list is walked without its lock, which this very thread may hold;
-// a fault on the way goes to the next handler. May run in a signal handler.
+// The stacks of all Python threads. The interpreter's list is walked without its lock, which this very thread
+// may hold; a fault on the way goes to the next handler. May run in a signal handler.
 static void put_threads(struct output *out) {
     static struct memprot_record scratch;
     bool first = true;
-    for (PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main()); thread; thread = thread->next) {
+    for (PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main()); thread;
+         thread = thread->next) {
         if (!memprot_top_frame(thread))
             continue;
         scratch.text_length = 0;
@@ -215,7 +217,8 @@ static void put_plainly(struct output *out, const struct memprot_record *record)
     put(out, record->size ? " bytes at " : " at ");
     put_hex(out, record->address);
     if (record->block.address) {
-        put_member(out, record->guard ? ", in the guard of a block of " : ", in a block of ", record->block.size);
+        put_member(out, record->guard ? ", in the guard of a block of " : ", in a block of ",
+                   record->block.size);
         put(out, " bytes at ");
         put_hex(out, record->block.address);
     } else {
@@ -338,7 +341,8 @@ static PyObject *use_alternate_stack(PyObject *module, PyObject *unused) {
         return PyErr_SetFromErrno(PyExc_OSError);
     if (!(current.ss_flags & SS_DISABLE))
         Py_RETURN_NONE;
-    void *memory = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory =
+        mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         return PyErr_SetFromErrno(PyExc_OSError);
     stack_t stack = {.ss_sp = memory, .ss_size = STACK_BYTES};
@@ -355,4 +359,6 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_crash(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_crash(PyObject *module) {
+    return PyModule_AddFunctions(module, methods);
+}

@@ -1,9 +1,10 @@
-// A delivery is an asynchronous exception, set in the state of the thread that is to receive it. Its class takes over
-// the thread's records when the interpreter instantiates it. One delivery per thread is outstanding at a time: the field
-// that holds it is the flag.
+// A delivery is an asynchronous exception, set in the state of the thread that is to receive it. Its class
+// takes over the thread's records when the interpreter instantiates it. One delivery per thread is
+// outstanding at a time: the field that holds it is the flag.
 //
-// The handler may run while its own thread holds the interpreter or not; in both cases that thread is stopped inside an
-// instruction that touches data, so it is neither inside the interpreter's locks nor using its own thread state.
+// The handler may run while its own thread holds the interpreter or not; in both cases that thread is stopped
+// inside an instruction that touches data, so it is neither inside the interpreter's locks nor using its own
+// thread state.
 #include "delivery.h"
 #include "crash.h"
 #include "describe.h"
@@ -23,8 +24,8 @@
 #define ASYNC_EXCEPTION_BIT ((uintptr_t)1 << 3) // _PY_ASYNC_EXCEPTION_BIT of pycore_ceval.h
 #endif
 
-// Set once, before any fault is delivered. References to the class are paid for in advance (set_delivery below): a
-// handler without the interpreter must not count references.
+// Set once, before any fault is delivered. References to the class are paid for in advance (set_delivery
+// below): a handler without the interpreter must not count references.
 static PyObject *delivery_class;
 static PyObject *error_factory, *drain_callable;
 static atomic_bool drain_scheduled;
@@ -40,8 +41,8 @@ static bool stands_still(PyThreadState *thread) {
     return frame && memprot_top_frame(thread) == frame && memprot_frame_instruction(frame) == instruction;
 }
 
-// The one Python thread that waits inside native code: one that has released the interpreter, or holds it without
-// executing Python. NULL when there is none, or more than one. May run in a signal handler.
+// The one Python thread that waits inside native code: one that has released the interpreter, or holds it
+// without executing Python. NULL when there is none, or more than one. May run in a signal handler.
 static PyThreadState *find_waiting_thread(void) {
     PyThreadState *waiting = NULL;
     for (PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main()); thread;
@@ -72,7 +73,8 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
 
 // ---- delivering
 
-// May run in a signal handler. (The interpreter's list of threads is locked for a moment by PyThreadState_SetAsyncExc.)
+// May run in a signal handler. (The interpreter's list of threads is locked for a moment by
+// PyThreadState_SetAsyncExc.)
 static void deliver_to(PyThreadState *thread, bool attached) {
     PyObject *expected = NULL;
     if (attached) {
@@ -97,10 +99,12 @@ static int drain(void *unused) {
     return result ? 0 : -1;
 }
 
-// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
+// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches
+// data.)
 static void schedule_drain(void) {
     if (!atomic_exchange(&drain_scheduled, true) && Py_AddPendingCall(drain, NULL) < 0)
-        atomic_store(&drain_scheduled, false); // the queue is full: the next record or the program's end drains
+        atomic_store(&drain_scheduled,
+                     false); // the queue is full: the next record or the program's end drains
 }
 
 // May run in a signal handler.
@@ -130,7 +134,8 @@ static void deliver(int owner, enum memprot_policy policy) {
     }
 }
 
-const struct memprot_fault_hooks memprot_delivery_hooks = {.describe = describe, .deliver = deliver, .die = memprot_crash};
+const struct memprot_fault_hooks memprot_delivery_hooks = {
+    .describe = describe, .deliver = deliver, .die = memprot_crash};
 
 // ---- claiming
 
@@ -144,8 +149,11 @@ static PyObject *python_frames(const struct memprot_record *record) {
         const char *file = record->text + at + sizeof line, *function = file + strlen(file) + 1;
         at = (uint32_t)(function + strlen(function) + 1 - record->text);
         PyObject *file_string = PyUnicode_DecodeUTF8(file, (Py_ssize_t)strlen(file), "surrogatepass");
-        PyObject *function_string = PyUnicode_DecodeUTF8(function, (Py_ssize_t)strlen(function), "surrogatepass");
-        PyObject *row = file_string && function_string ? Py_BuildValue("(OiO)", file_string, line, function_string) : NULL;
+        PyObject *function_string =
+            PyUnicode_DecodeUTF8(function, (Py_ssize_t)strlen(function), "surrogatepass");
+        PyObject *row = file_string && function_string
+                            ? Py_BuildValue("(OiO)", file_string, line, function_string)
+                            : NULL;
         Py_XDECREF(file_string);
         Py_XDECREF(function_string);
         if (!row || PyList_Append(frames, row) < 0)
@@ -163,7 +171,8 @@ static PyObject *block_of(const struct memprot_record *record) {
     const struct memprot_block *block = &record->block;
     if (!block->address)
         Py_RETURN_NONE;
-    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size, block->stack);
+    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size,
+                         block->stack);
 }
 
 static PyObject *counters_of(const struct memprot_record *record) {
@@ -258,7 +267,8 @@ static void limit_backtraces(void) {
     Dl_info info;
     const ElfW(Sym) *symbol = NULL;
     uintptr_t loop = (uintptr_t)_PyEval_EvalFrameDefault;
-    if (dladdr1((void *)loop, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol && info.dli_saddr == (void *)loop)
+    if (dladdr1((void *)loop, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol &&
+        info.dli_saddr == (void *)loop)
         memprot_backtrace_set_limit(loop, loop + symbol->st_size);
 }
 

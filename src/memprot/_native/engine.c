@@ -57,14 +57,17 @@ static PyObject *fault_policy(PyObject *module, PyObject *policy) {
     if (value == -1 && PyErr_Occurred())
         return NULL;
     if (value < MEMPROT_POLICY_DIE || value > MEMPROT_POLICY_ABORT)
-        return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", value, MEMPROT_POLICY_ABORT);
+        return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", value,
+                            MEMPROT_POLICY_ABORT);
     memprot_fault_set_policy((enum memprot_policy)value);
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
-    {"fault_acquire", fault_acquire, METH_NOARGS, DOC_fault_acquire},     {"fault_release", fault_release, METH_NOARGS, DOC_fault_release},
-    {"fault_reinstall", fault_reinstall, METH_NOARGS, DOC_fault_reinstall}, {"fault_policy", fault_policy, METH_O, DOC_fault_policy},
+    {"fault_acquire", fault_acquire, METH_NOARGS, DOC_fault_acquire},
+    {"fault_release", fault_release, METH_NOARGS, DOC_fault_release},
+    {"fault_reinstall", fault_reinstall, METH_NOARGS, DOC_fault_reinstall},
+    {"fault_policy", fault_policy, METH_O, DOC_fault_policy},
     {NULL, NULL, 0, NULL},
 };
 
@@ -77,7 +80,8 @@ static void forget_python(void) {
 int memprot_add_engine(PyObject *module) {
     memprot_fault_set_hooks(&memprot_delivery_hooks);
     if (Py_AtExit(forget_python) < 0) {
-        PyErr_SetString(PyExc_RuntimeError, "too many exit functions are registered for memprot to add its own");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "too many exit functions are registered for memprot to add its own");
         return -1;
     }
     return PyModule_AddFunctions(module, methods);

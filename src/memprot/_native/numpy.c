@@ -1,10 +1,11 @@
 // Guarded arrays: NumPy's data allocator (NEP 49) served from guard pools.
 //
-// NumPy's default handler lives in a capsule that every array holds. Ours takes the capsule's place from inside, because
-// a handler that is merely set belongs to one context, and threads start with another. Each block is freed by what it
-// is, not by which handler is current: an array from before stays with NumPy's own functions, forever.
-#include "engine.h"
+// NumPy's default handler lives in a capsule that every array holds. Ours takes the capsule's place from
+// inside, because a handler that is merely set belongs to one context, and threads start with another. Each
+// block is freed by what it is, not by which handler is current: an array from before stays with NumPy's own
+// functions, forever.
 #include "docstrings.h"
+#include "engine.h"
 #include "stacks.h"
 
 #include "guard.h"
@@ -87,7 +88,8 @@ static PyObject *default_handler(PyObject *umath) {
         return NULL;
     PyObject *capsule = *(PyObject **)table[DEFAULT_HANDLER];
     if (!capsule || !PyCapsule_IsValid(capsule, "mem_handler"))
-        return PyErr_Format(PyExc_RuntimeError, "this NumPy has no default data handler to guard (NumPy 1.22 brought it)");
+        return PyErr_Format(PyExc_RuntimeError,
+                            "this NumPy has no default data handler to guard (NumPy 1.22 brought it)");
     return capsule;
 }
 
@@ -104,7 +106,8 @@ static PyObject *numpy_enable(PyObject *module, PyObject *args) {
         struct handler *plain = PyCapsule_GetPointer(capsule, "mem_handler");
         original = plain->allocator;
         guarded = *plain;
-        guarded.allocator = (struct allocator){original.context, guarded_malloc, guarded_calloc, guarded_realloc, guarded_free};
+        guarded.allocator = (struct allocator){original.context, guarded_malloc, guarded_calloc,
+                                               guarded_realloc, guarded_free};
         if (PyCapsule_SetPointer(capsule, &guarded) < 0)
             return NULL;
     }
@@ -123,11 +126,12 @@ static PyObject *guard_statistics(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     struct memprot_guard_statistics now;
     memprot_guard_read_statistics(&now);
-    return Py_BuildValue("{sKsKsKsKsKsKsK}", "arrays", (unsigned long long)now.blocks, "bytes",
-                         (unsigned long long)now.bytes, "live_arrays", (unsigned long long)(now.blocks - now.freed_blocks),
-                         "live_bytes", (unsigned long long)(now.bytes - now.freed_bytes), "unguarded", (unsigned long long)now.refused,
-                         "left_alone", (unsigned long long)atomic_load(&left_alone), "overhead",
-                         (unsigned long long)now.peak_overhead);
+    return Py_BuildValue(
+        "{sKsKsKsKsKsKsK}", "arrays", (unsigned long long)now.blocks, "bytes", (unsigned long long)now.bytes,
+        "live_arrays", (unsigned long long)(now.blocks - now.freed_blocks), "live_bytes",
+        (unsigned long long)(now.bytes - now.freed_bytes), "unguarded", (unsigned long long)now.refused,
+        "left_alone", (unsigned long long)atomic_load(&left_alone), "overhead",
+        (unsigned long long)now.peak_overhead);
 }
 
 static PyObject *stack_frames(PyObject *module, PyObject *stack) {
@@ -144,4 +148,6 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_numpy(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_numpy(PyObject *module) {
+    return PyModule_AddFunctions(module, methods);
+}

@@ -1,6 +1,6 @@
 // The Region type's native half: a mapping with an overlay, and accessors that cannot kill the process.
-#include "engine.h"
 #include "docstrings.h"
+#include "engine.h"
 #include "stacks.h"
 
 #include "access.h"
@@ -21,8 +21,7 @@ enum side { NO_GUARDS, GUARD_RIGHT, GUARD_LEFT };
 enum { GUARD_LENGTH = 64 << 10, LONG_COPY = 1 << 20 };
 
 typedef struct Region {
-    PyObject_HEAD
-    uintptr_t address; // of byte 0; with guards not always the start of a page
+    PyObject_HEAD uintptr_t address; // of byte 0; with guards not always the start of a page
     size_t size;
     uintptr_t map_start; // the whole mapping, guards included; 0 when closed
     size_t map_length;
@@ -58,7 +57,8 @@ static void unlink_region(Region *self) {
 
 static int open_memory_file(const char *name, size_t length) {
     int fd = memfd_create(name, MFD_CLOEXEC);
-    if (fd < 0) // a filter may refuse the call: an unlinked file in the shared-memory file system is the same thing
+    if (fd < 0) // a filter may refuse the call: an unlinked file in the shared-memory file system is the same
+                // thing
         fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd >= 0 && ftruncate(fd, (off_t)length) < 0) {
         int error = errno;
@@ -73,7 +73,8 @@ static int map_pages(Region *self, int prot, int fd, off_t offset) {
     int flags = (self->shared ? MAP_SHARED : MAP_PRIVATE) | (fd < 0 ? MAP_ANONYMOUS : 0);
     size_t margin = self->guarded ? GUARD_LENGTH : 0;
     self->map_length = self->data_length + 2 * margin;
-    char *start = mmap(NULL, self->map_length, self->guarded ? PROT_READ | PROT_WRITE : prot, flags, fd, offset);
+    char *start =
+        mmap(NULL, self->map_length, self->guarded ? PROT_READ | PROT_WRITE : prot, flags, fd, offset);
     if (start == MAP_FAILED)
         return -1;
     self->map_start = (uintptr_t)start;
@@ -90,8 +91,8 @@ static int map_pages(Region *self, int prot, int fd, off_t offset) {
 static int answer_for_pages(Region *self, int prot, int fd, off_t offset) {
     size_t page = memprot_page_size();
     enum memprot_backing backing = self->shared ? MEMPROT_BACKING_SHARED : MEMPROT_BACKING_PRIVATE;
-    if (memprot_overlay_init(&self->overlay, self->data_start, self->data_length / page, backing, MEMPROT_PAGE_REAL,
-                             (uint8_t)prot) < 0)
+    if (memprot_overlay_init(&self->overlay, self->data_start, self->data_length / page, backing,
+                             MEMPROT_PAGE_REAL, (uint8_t)prot) < 0)
         return -1;
     self->overlay.offset = offset;
     if (self->shared && (self->overlay.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
@@ -131,7 +132,8 @@ static int release(Region *self) {
     return failed;
 }
 
-static int map_region(Region *self, int prot, const char *name, bool huge, enum side side, int fd, off_t offset) {
+static int map_region(Region *self, int prot, const char *name, bool huge, enum side side, int fd,
+                      off_t offset) {
     int file = fd;
     self->guarded = side != NO_GUARDS;
     self->data_length = memprot_page_ceil(self->size);
@@ -165,8 +167,8 @@ static int region_init(Region *self, PyObject *args, PyObject *keywords) {
     int prot, shared, huge, side, fd;
     const char *name;
     long long offset;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "nipzpiiL", names, &size, &prot, &shared, &name, &huge, &side, &fd,
-                                     &offset))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "nipzpiiL", names, &size, &prot, &shared, &name, &huge,
+                                     &side, &fd, &offset))
         return -1;
     if (self->map_start) {
         PyErr_SetString(PyExc_ValueError, "this Region is mapped already; make another one");
@@ -198,7 +200,8 @@ static PyObject *region_close(Region *self, PyObject *unused) {
     if (!self->map_start)
         Py_RETURN_NONE;
     if (self->exports > 0) {
-        PyErr_Format(PyExc_BufferError, "cannot close the Region: %zd buffers of it are still in use; release them first",
+        PyErr_Format(PyExc_BufferError,
+                     "cannot close the Region: %zd buffers of it are still in use; release them first",
                      self->exports);
         return NULL;
     }
@@ -228,15 +231,16 @@ static void region_dealloc(Region *self) {
 
 static void raise_fault(Region *self, uintptr_t address, enum memprot_access access) {
     struct memprot_access_failure *failure = memprot_access_last_failure();
-    PyObject *error = PyObject_CallFunction(fault_factory, "OKii", self, (unsigned long long)address, (int)access,
-                                            failure->signal);
+    PyObject *error = PyObject_CallFunction(fault_factory, "OKii", self, (unsigned long long)address,
+                                            (int)access, failure->signal);
     if (!error)
         return;
     PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_DECREF(error);
 }
 
-// Copies between the region and other memory, which may itself be protected: the fault's address tells whose it was.
+// Copies between the region and other memory, which may itself be protected: the fault's address tells whose
+// it was.
 static int copy(Region *self, void *to, const void *from, size_t length) {
     size_t left;
     self->exports++;
@@ -257,7 +261,9 @@ static int copy(Region *self, void *to, const void *from, size_t length) {
     return -1;
 }
 
-static Py_ssize_t region_length(Region *self) { return (Py_ssize_t)self->size; }
+static Py_ssize_t region_length(Region *self) {
+    return (Py_ssize_t)self->size;
+}
 
 static PyObject *read_bytes(Region *self, size_t start, size_t length) {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
@@ -295,7 +301,8 @@ static PyObject *region_subscript(Region *self, PyObject *key) {
     }
     Py_ssize_t start, stop, step;
     if (!PySlice_Check(key))
-        return PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s", Py_TYPE(key)->tp_name);
+        return PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s",
+                            Py_TYPE(key)->tp_name);
     if (PySlice_Unpack(key, &start, &stop, &step) < 0)
         return NULL;
     Py_ssize_t length = PySlice_AdjustIndices((Py_ssize_t)self->size, &start, &stop, step);
@@ -331,7 +338,8 @@ static int store_slice(Region *self, PyObject *key, PyObject *value) {
         return -1;
     int result = 0;
     if (from.len != length) {
-        PyErr_Format(PyExc_ValueError, "the slice has %zd bytes and the value %zd; a Region keeps its size", length, from.len);
+        PyErr_Format(PyExc_ValueError, "the slice has %zd bytes and the value %zd; a Region keeps its size",
+                     length, from.len);
         result = -1;
     } else if (step == 1) {
         result = copy(self, (void *)(self->address + (size_t)start), from.buf, (size_t)length);
@@ -353,7 +361,8 @@ static int region_store(Region *self, PyObject *key, PyObject *value) {
     if (PySlice_Check(key))
         return store_slice(self, key, value);
     if (!PyIndex_Check(key)) {
-        PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s", Py_TYPE(key)->tp_name);
+        PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s",
+                     Py_TYPE(key)->tp_name);
         return -1;
     }
     size_t index;
@@ -370,9 +379,11 @@ static int region_store(Region *self, PyObject *key, PyObject *value) {
 }
 
 static int out_of_bounds(Region *self, Py_ssize_t offset, Py_ssize_t length) {
-    if (offset >= 0 && length >= 0 && (size_t)offset <= self->size && (size_t)length <= self->size - (size_t)offset)
+    if (offset >= 0 && length >= 0 && (size_t)offset <= self->size &&
+        (size_t)length <= self->size - (size_t)offset)
         return 0;
-    PyErr_Format(PyExc_ValueError, "%zd bytes at offset %zd do not lie within the Region's %zu bytes", length, offset, self->size);
+    PyErr_Format(PyExc_ValueError, "%zd bytes at offset %zd do not lie within the Region's %zu bytes", length,
+                 offset, self->size);
     return -1;
 }
 
@@ -380,9 +391,11 @@ static PyObject *region_read(Region *self, PyObject *args, PyObject *keywords) {
     static char *names[] = {"offset", "size", NULL};
     Py_ssize_t offset = 0, length;
     PyObject *size = Py_None;
-    if (check_open(self) < 0 || !PyArg_ParseTupleAndKeywords(args, keywords, "|nO:read", names, &offset, &size))
+    if (check_open(self) < 0 ||
+        !PyArg_ParseTupleAndKeywords(args, keywords, "|nO:read", names, &offset, &size))
         return NULL;
-    length = size == Py_None ? (Py_ssize_t)self->size - offset : PyNumber_AsSsize_t(size, PyExc_OverflowError);
+    length =
+        size == Py_None ? (Py_ssize_t)self->size - offset : PyNumber_AsSsize_t(size, PyExc_OverflowError);
     if ((length == -1 && PyErr_Occurred()) || out_of_bounds(self, offset, length) < 0)
         return NULL;
     return read_bytes(self, (size_t)offset, (size_t)length);
@@ -392,7 +405,8 @@ static PyObject *region_write(Region *self, PyObject *args, PyObject *keywords) 
     static char *names[] = {"offset", "data", NULL};
     Py_ssize_t offset;
     Py_buffer data;
-    if (check_open(self) < 0 || !PyArg_ParseTupleAndKeywords(args, keywords, "ny*:write", names, &offset, &data))
+    if (check_open(self) < 0 ||
+        !PyArg_ParseTupleAndKeywords(args, keywords, "ny*:write", names, &offset, &data))
         return NULL;
     int failed = out_of_bounds(self, offset, data.len);
     if (!failed)
@@ -429,8 +443,10 @@ static PyObject *region_page_protections(Region *self, PyObject *args) {
     Py_ssize_t first, count;
     if (check_open(self) < 0 || !PyArg_ParseTuple(args, "nn:page_protections", &first, &count))
         return NULL;
-    if (first < 0 || count < 0 || (size_t)first > self->overlay.pages || (size_t)count > self->overlay.pages - (size_t)first)
-        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count, first);
+    if (first < 0 || count < 0 || (size_t)first > self->overlay.pages ||
+        (size_t)count > self->overlay.pages - (size_t)first)
+        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count,
+                            first);
     return PyBytes_FromStringAndSize((char *)self->overlay.prot + first, count);
 }
 
@@ -440,8 +456,10 @@ static PyObject *region_protect_pages(Region *self, PyObject *args) {
     int prot, failed;
     if (check_open(self) < 0 || !PyArg_ParseTuple(args, "nni:protect_pages", &first, &count, &prot))
         return NULL;
-    if (first < 0 || count < 0 || (size_t)first > self->overlay.pages || (size_t)count > self->overlay.pages - (size_t)first)
-        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count, first);
+    if (first < 0 || count < 0 || (size_t)first > self->overlay.pages ||
+        (size_t)count > self->overlay.pages - (size_t)first)
+        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count,
+                            first);
     do {
         memprot_record_close_pages(&self->overlay, (size_t)first, (size_t)count);
         failed = memprot_overlay_protect(&self->overlay, (size_t)first, (size_t)count, (uint8_t)prot);
@@ -463,7 +481,8 @@ static int region_get_buffer(Region *self, Py_buffer *view, int flags) {
         PyErr_SetString(PyExc_BufferError, "the Region is not writable now; protect it with \"rw-\" first");
         return -1;
     }
-    if (PyBuffer_FillInfo(view, (PyObject *)self, (void *)self->address, (Py_ssize_t)self->size, readonly, flags) < 0)
+    if (PyBuffer_FillInfo(view, (PyObject *)self, (void *)self->address, (Py_ssize_t)self->size, readonly,
+                          flags) < 0)
         return -1;
     self->exports++;
     return 0;
@@ -490,7 +509,8 @@ static PyObject *region_get_extent(Region *self, void *unused) {
     (void)unused;
     if (check_open(self) < 0)
         return NULL;
-    return Py_BuildValue("(KK)", (unsigned long long)self->data_start, (unsigned long long)(self->data_start + self->data_length));
+    return Py_BuildValue("(KK)", (unsigned long long)self->data_start,
+                         (unsigned long long)(self->data_start + self->data_length));
 }
 
 static PyObject *region_get_stack(Region *self, void *unused) {

@@ -1,17 +1,16 @@
 // Scopes: while one is open faults are recovered, and when it ends what its thread has recorded is raised.
 //
-// Entering and leaving are C functions because a pending delivery would interrupt a Python function before its first
-// statement, and leave the scope open.
-#include "engine.h"
+// Entering and leaving are C functions because a pending delivery would interrupt a Python function before
+// its first statement, and leave the scope open.
 #include "docstrings.h"
+#include "engine.h"
 
 #include "delivery.h"
 
 #include <structmember.h>
 
 typedef struct Scope {
-    PyObject_HEAD
-    PyObject *faults; // list
+    PyObject_HEAD PyObject *faults; // list
     struct Scope *outer;
     bool open;
 } Scope;
@@ -53,7 +52,8 @@ static void scope_dealloc(Scope *self) {
 static PyObject *scope_enter(Scope *self, PyObject *unused) {
     (void)unused;
     if (self->open)
-        return PyErr_Format(PyExc_RuntimeError, "this scope is open already; make another catch_faults() for a nested one");
+        return PyErr_Format(PyExc_RuntimeError,
+                            "this scope is open already; make another catch_faults() for a nested one");
     if (memprot_engine_acquire() < 0)
         return NULL;
     memprot_fault_enter_scope();
@@ -63,7 +63,8 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
     return Py_NewRef(self);
 }
 
-// The claimed faults as an exception, remembered by the scope; NULL without an exception set when there are none.
+// The claimed faults as an exception, remembered by the scope; NULL without an exception set when there are
+// none.
 static PyObject *take(Scope *scope, bool anyone) {
     PyObject *records = memprot_delivery_claim(anyone);
     if (!records || PyList_GET_SIZE(records) == 0) {
@@ -143,12 +144,8 @@ static PyGetSetDef scope_attributes[] = {
 };
 
 static PyType_Slot scope_slots[] = {
-    {Py_tp_doc, (char *)DOC_catch_faults},
-    {Py_tp_new, scope_new},
-    {Py_tp_dealloc, scope_dealloc},
-    {Py_tp_methods, scope_methods},
-    {Py_tp_getset, scope_attributes},
-    {0, NULL},
+    {Py_tp_doc, (char *)DOC_catch_faults}, {Py_tp_new, scope_new},           {Py_tp_dealloc, scope_dealloc},
+    {Py_tp_methods, scope_methods},        {Py_tp_getset, scope_attributes}, {0, NULL},
 };
 
 static PyType_Spec scope_spec = {

@@ -1,14 +1,16 @@
-// Python stacks as numbers: each distinct stack is kept once, and capturing one that is known costs a walk and a look-up.
+// Python stacks as numbers: each distinct stack is kept once, and capturing one that is known costs a walk
+// and a look-up.
 #pragma once
 
 #include "binding.h"
 
-/// The calling thread's stack, or 0 when it does not hold the interpreter, runs no Python, or the depot is full.
+/// The calling thread's stack, or 0 when it does not hold the interpreter, runs no Python, or the depot is
+/// full.
 uint32_t memprot_stack_capture(void);
 
 /// @return a new tuple of (file, line, function), innermost first; empty for 0. NULL with an exception set.
 PyObject *memprot_stack_frames(uint32_t stack);
 
-/// The code of one frame, 0 the innermost, and where in it, as PyCode_Addr2Line takes it; NULL past the outermost.
-/// May run in a signal handler.
+/// The code of one frame, 0 the innermost, and where in it, as PyCode_Addr2Line takes it; NULL past the
+/// outermost. May run in a signal handler.
 PyCodeObject *memprot_stack_frame(uint32_t stack, uint32_t depth, int *offset);

@@ -40,9 +40,7 @@ def command(context: click.Context, as_json: bool) -> None:
         click.echo(json.dumps(report, indent=2))
     else:
         _print_table(found)
-    missing = [
-        feature.name for feature in found if feature.name in features.ESSENTIAL and not feature.available
-    ]
+    missing = [feature.name for feature in found if feature.name in features.ESSENTIAL and not feature.available]
     context.exit(1 if missing else 0)
 
 

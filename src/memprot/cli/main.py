@@ -14,9 +14,7 @@ __all__ = ["group", "main"]
 _COMMANDS = {
     "run": LazyCommand("memprot.cli.run", "run a Python program and name what breaks its memory"),
     "maps": LazyCommand("memprot.cli.maps", "list the mappings of a process"),
-    "doctor": LazyCommand(
-        "memprot.cli.doctor", "show what this kernel and CPU offer, and what you lose without it"
-    ),
+    "doctor": LazyCommand("memprot.cli.doctor", "show what this kernel and CPU offer, and what you lose without it"),
 }
 
 _EXIT_STATUS = """\

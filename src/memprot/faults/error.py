@@ -9,7 +9,8 @@ from memprot import _native
 from memprot.faults.native_record import ACCESSES, NativeRecord, as_record, block_of, cause_of
 
 if TYPE_CHECKING:
-    from memprot.faults.record import Access, Cause, FaultRecord, FaultThread, NativeFrame
+    from memprot.faults.native_record import Cause
+    from memprot.faults.record import Access, FaultRecord, FaultThread, NativeFrame
 
 
 class FaultError(Exception):

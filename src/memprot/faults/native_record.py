@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import dropwhile
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from memprot import _native
 from memprot.faults.array import find_array
@@ -12,9 +14,14 @@ from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, 
 from memprot.space.maps import AddressSpace
 
 if TYPE_CHECKING:
-    from memprot.faults.record import Access, Cause, Kind
+    from collections.abc import Iterable, Iterator
+    from types import FrameType
 
-ACCESSES: tuple[Access, ...] = ("read", "write", "execute")
+    from memprot.faults.record import Access, FaultKind
+
+Cause = Literal["unmapped", "protection", "guard", "key", "bus"]
+
+ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "execute")
 
 
 class NativeRecord(NamedTuple):
@@ -51,7 +58,7 @@ def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
 def as_record(native: NativeRecord) -> FaultRecord:
     """Complete a record with what can be found out now: names, symbols, the mapping."""
     block = block_of(native)
-    kind: Kind = "protection"
+    kind: FaultKind = "protection"
     distance = None
     if native.signal == signal.SIGBUS:
         kind = "bus"
@@ -94,10 +101,24 @@ def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
 
 
 def _named_block(start: int, size: int, stack: int) -> Block:
-    array = find_array(start, size, sys._getframe(1))
-    dtype, shape, name = array if array else (None, None, None)
-    allocated = python_frames(_native.stack_frames(stack))
-    return Block(start, size, allocated, dtype=dtype, shape=shape, name=name)
+    dtype, shape, name = find_array(start, size, _running_frames()) or (None, None, None)
+    allocated = tuple(_outside_memprot(python_frames(_native.stack_frames(stack))))
+    return Block(start, size, allocated, dtype, shape, name)
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+def _outside_memprot(frames: Iterable[PythonFrame]) -> Iterator[PythonFrame]:
+    """Who asked for a block is the first frame that is not memprot's own."""
+    return dropwhile(lambda frame: frame.file.startswith(_PACKAGE), frames)
+
+
+def _running_frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _thread_name(native: NativeRecord) -> str | None:

@@ -112,7 +112,9 @@ class Region(_native.Region):
             raise ValueError(f"offset {offset} is no multiple of the page size, {PAGE_SIZE}")
         size = available if size is None else size
         if size > available:
-            raise ValueError(f"the file has {max(available, 0)} bytes from offset {offset} on, not {size}; extend it first")
+            raise ValueError(
+                f"the file has {max(available, 0)} bytes from offset {offset} on, not {size}; extend it first"
+            )
         self = cls.__new__(cls)
         self._map(size, prot, shared=shared, fd=fd, offset=offset)
         return self
@@ -163,7 +165,9 @@ class Region(_native.Region):
                 raise ValueError(f"{name} {offset} is outside the Region's {self.size} bytes")
         lead = self.address - self.extent[0]  # bytes before a block that ends at its guard
         if start != 0 and (start + lead) % PAGE_SIZE:
-            raise ValueError(f"start {start} must be a multiple of the page size, {PAGE_SIZE}: pages are protected whole")
+            raise ValueError(
+                f"start {start} must be a multiple of the page size, {PAGE_SIZE}: pages are protected whole"
+            )
         if stop != self.size and (stop + lead) % PAGE_SIZE:
             raise ValueError(f"stop {stop} must be a multiple of the page size, {PAGE_SIZE}, or the end")
         if stop < start:
@@ -209,7 +213,9 @@ class Region(_native.Region):
                     pages = list(run)
                     self._protect_pages(first + pages[0], len(pages), previous)
 
-    def array(self, dtype: numpy.typing.DTypeLike, shape: int | tuple[int, ...] | None = None) -> numpy.ndarray[Any, Any]:
+    def array(
+        self, dtype: numpy.typing.DTypeLike, shape: int | tuple[int, ...] | None = None
+    ) -> numpy.ndarray[Any, Any]:
         """A NumPy array over its bytes.
 
         :param dtype: of the elements.

@@ -183,9 +183,7 @@ def _moves(appeared: list[Mapping], gone: list[Mapping]) -> dict[Mapping, Mappin
     def alike(mappings: list[Mapping]) -> dict[tuple[object, ...], list[Mapping]]:
         groups: dict[tuple[object, ...], list[Mapping]] = {}
         for mapping in mappings:
-            groups.setdefault((*_identity(mapping), mapping.size, mapping.prot, mapping.offset), []).append(
-                mapping
-            )
+            groups.setdefault((*_identity(mapping), mapping.size, mapping.prot, mapping.offset), []).append(mapping)
         return groups
 
     new = alike(appeared)

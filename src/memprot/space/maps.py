@@ -134,13 +134,9 @@ def _refuse(pid: int | None, error: OSError) -> NoReturn:
                 f"process {pid} belongs to another user, and /proc is mounted so that its processes are hidden "
                 "(hidepid); ask as that user or as root",
             ) from error
-        raise ProcessLookupError(
-            errno.ESRCH, f"there is no process {pid}, or it has no address space"
-        ) from error
+        raise ProcessLookupError(errno.ESRCH, f"there is no process {pid}, or it has no address space") from error
     if error.errno in _REFUSED:
-        raise PermissionError(
-            error.errno, f"the mappings of process {pid} may not be read: {_why(pid)}"
-        ) from error
+        raise PermissionError(error.errno, f"the mappings of process {pid} may not be read: {_why(pid)}") from error
     raise error
 
 
