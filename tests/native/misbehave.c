@@ -7,99 +7,11 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "touch.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
-
-#define NOT_INLINED __attribute__((noinline, noclone))
-
-// As PyArg_ParseTuple has it with "K".
-typedef unsigned long long address_t;
-
-// One access, as it is handed to whoever performs it.
-struct access {
-    address_t address, source, value, length, stride, count;
-};
-
-static volatile uint8_t *byte_at(address_t address) {
-    return (volatile uint8_t *)(uintptr_t)address;
-}
-
-NOT_INLINED static void touch_write(struct access *access) {
-    *byte_at(access->address) = (uint8_t)access->value;
-}
-
-NOT_INLINED static void touch_read(struct access *access) {
-    access->value = *byte_at(access->address);
-}
-
-NOT_INLINED static void touch_write64(struct access *access) {
-    *(volatile uint64_t *)(uintptr_t)access->address = access->value;
-}
-
-NOT_INLINED static void touch_read64(struct access *access) {
-    access->value = *(volatile uint64_t *)(uintptr_t)access->address;
-}
-
-// An atomic addition: a read and a write in one instruction.
-NOT_INLINED static void touch_add64(struct access *access) {
-    access->value =
-        __atomic_fetch_add((uint64_t *)(uintptr_t)access->address, access->value, __ATOMIC_SEQ_CST);
-}
-
-NOT_INLINED static void touch_set(struct access *access) {
-    void *(*volatile set)(void *, int, size_t) = memset;
-    set((void *)(uintptr_t)access->address, (int)access->value, access->length);
-}
-
-NOT_INLINED static void touch_move(struct access *access) {
-    void *(*volatile move)(void *, const void *, size_t) = memmove;
-    move((void *)(uintptr_t)access->address, (const void *)(uintptr_t)access->source, access->length);
-}
-
-NOT_INLINED static void loop_forwards(struct access *access) {
-    for (address_t i = 0; i < access->length; i++)
-        *byte_at(access->address + i) = *byte_at(access->source + i);
-}
-
-NOT_INLINED static void loop_backwards(struct access *access) {
-    for (address_t i = access->length; i-- > 0;)
-        *byte_at(access->address + i) = *byte_at(access->source + i);
-}
-
-NOT_INLINED static void touch_stosb(struct access *access) {
-#if defined(__x86_64__)
-    address_t address = access->address, length = access->length;
-    __asm__ volatile("rep stosb" : "+D"(address), "+c"(length) : "a"((int)access->value) : "memory");
-#else
-    touch_set(access);
-#endif
-}
-
-NOT_INLINED static void touch_movsb(struct access *access) {
-#if defined(__x86_64__)
-    address_t address = access->address, source = access->source, length = access->length;
-    __asm__ volatile("rep movsb" : "+D"(address), "+S"(source), "+c"(length) : : "memory");
-#else
-    loop_forwards(access);
-#endif
-}
-
-NOT_INLINED static void loop_hammer(struct access *access) {
-    for (address_t i = 0; i < access->count; i++)
-        *byte_at(access->address + i * access->stride) = (uint8_t)i;
-}
-
-NOT_INLINED static void loop_until(struct access *access) {
-    for (access->count = 0; *byte_at(access->source) == 0; access->count++)
-        *byte_at(access->address) = (uint8_t)access->value;
-}
-
-NOT_INLINED static void touch_by_calling(struct access *access) {
-    access->value = ((uint64_t (*)(void))(uintptr_t)access->address)();
-}
 
 static void perform(void (*touch)(struct access *), struct access *access, int gil) {
     if (gil) {
@@ -132,6 +44,7 @@ static PyObject *write_one(PyObject *arguments, PyObject *keywords, void (*touch
 BIND(write, write_one, touch_write)
 BIND(write64, write_one, touch_write64)
 BIND(add64, write_one, touch_add64)
+BIND(write_with_signals_blocked, write_one, touch_write_with_signals_blocked)
 
 // read(address, gil=True) -> int
 static PyObject *read_one(PyObject *arguments, PyObject *keywords, void (*touch)(struct access *)) {
@@ -244,16 +157,6 @@ static void *write_in_thread(void *data) {
     return NULL;
 }
 
-static void join(pthread_t thread, int gil) {
-    if (gil) {
-        pthread_join(thread, NULL);
-        return;
-    }
-    Py_BEGIN_ALLOW_THREADS;
-    pthread_join(thread, NULL);
-    Py_END_ALLOW_THREADS;
-}
-
 // write_from_c_thread(address, byte, wait=True, gil=False): by a thread that has no Python thread state.
 static PyObject *misbehave_write_from_c_thread(PyObject *Py_UNUSED(self), PyObject *arguments,
                                                PyObject *keywords) {
@@ -273,23 +176,14 @@ static PyObject *misbehave_write_from_c_thread(PyObject *Py_UNUSED(self), PyObje
         PyMem_RawFree(access);
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (wait)
-        join(thread, gil);
-    else
+    if (!wait) {
         pthread_detach(thread);
-    Py_RETURN_NONE;
-}
-
-// write_with_signals_blocked(address, byte): the kernel ends the process, whatever handler there is.
-static PyObject *misbehave_write_with_signals_blocked(PyObject *Py_UNUSED(self), PyObject *arguments) {
-    struct access access = {0};
-    sigset_t all, before;
-    if (!PyArg_ParseTuple(arguments, "KK", &access.address, &access.value))
-        return NULL;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    touch_write(&access);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+        Py_RETURN_NONE;
+    }
+    PyThreadState *state = gil ? NULL : PyEval_SaveThread();
+    pthread_join(thread, NULL);
+    if (state)
+        PyEval_RestoreThread(state);
     Py_RETURN_NONE;
 }
 
@@ -304,12 +198,10 @@ BIND(jump, read_one, touch_by_calling)
 
 NOT_INLINED static int loop_recursion(volatile char *outer) {
     volatile char frame[1024];
-    frame[0] = (char)(outer[0] + 1);
-    int inner = outer[0] ? loop_recursion(frame) : loop_recursion(outer);
-    return inner + frame[0];
+    frame[0] = outer[0];
+    return outer[0] ? loop_recursion(frame) + frame[0] : 0;
 }
 
-// overflow_stack()
 static PyObject *misbehave_overflow_stack(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arguments)) {
     volatile char start[1] = {1};
     return PyLong_FromLong(loop_recursion(start));
@@ -325,13 +217,15 @@ static PyObject *misbehave_raise_signal(PyObject *Py_UNUSED(self), PyObject *arg
     Py_RETURN_NONE;
 }
 
-// write_with_error_set(address, byte): touches memory on its way to raising ValueError.
-static PyObject *misbehave_write_with_error_set(PyObject *Py_UNUSED(self), PyObject *arguments) {
-    struct access access = {0};
-    if (!PyArg_ParseTuple(arguments, "KK", &access.address, &access.value))
-        return NULL;
+NOT_INLINED static void touch_write_with_error_set(struct access *access) {
     PyErr_SetString(PyExc_ValueError, "set before the write");
-    touch_write(&access);
+    touch_write(access);
+}
+
+// write_with_error_set(address, byte): touches memory on its way to raising ValueError.
+static PyObject *misbehave_write_with_error_set(PyObject *Py_UNUSED(self), PyObject *arguments,
+                                                PyObject *keywords) {
+    Py_XDECREF(write_one(arguments, keywords, touch_write_with_error_set));
     return NULL;
 }
 
@@ -385,11 +279,11 @@ static PyMethodDef methods[] = {
     WITH_KEYWORDS(write_in_loop_until),
     WITH_KEYWORDS(write_from_c_thread),
     WITH_KEYWORDS(jump),
-    PLAIN(write_with_signals_blocked, METH_VARARGS),
+    WITH_KEYWORDS(write_with_error_set),
+    WITH_KEYWORDS(write_with_signals_blocked),
     PLAIN(null_write, METH_NOARGS),
     PLAIN(overflow_stack, METH_NOARGS),
     PLAIN(raise_signal, METH_VARARGS),
-    PLAIN(write_with_error_set, METH_VARARGS),
     PLAIN(write_then_call, METH_VARARGS),
     PLAIN(call_and_swallow, METH_O),
     PLAIN(call_twice_without_check, METH_O),
