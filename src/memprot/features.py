@@ -111,9 +111,7 @@ _MEANINGS = {
     "procmap_query": _Meaning("finding the mapping of one address reads every line of /proc/PID/maps"),
     "proc_mem_write": _Meaning(
         "restoring read-only memory lifts its protection for a moment",
-        {
-            errno.EIO: "this kernel keeps protections there too (boot parameter proc_mem.force_override=always lifts it)"
-        },
+        {errno.EIO: "protection holds there too (boot parameter proc_mem.force_override=always lifts it)"},
     ),
     "process_vm_readv": _Meaning(
         "memory of other processes is read through /proc/PID/mem, a call for each range"
