@@ -165,6 +165,20 @@ static int write_through(uintptr_t address, const char *from, size_t length) {
     return 0;
 }
 
+// For kernels that let no process write its read-only memory through /proc: new pages with the content take the place
+// of the old ones at once. It costs a mapping that will not merge with its neighbours. May run in a signal handler.
+static int replace(uintptr_t start, const char *from, size_t length, uint8_t prot) {
+    char *fresh = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fresh == MAP_FAILED)
+        return -1;
+    memcpy(fresh, from, length);
+    if (memprot_mprotect((uintptr_t)fresh, length, prot) == 0 &&
+        mremap(fresh, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start) != MAP_FAILED)
+        return 0;
+    munmap(fresh, length);
+    return -1;
+}
+
 // May run in a signal handler.
 static int close_private(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot) {
     size_t size = memprot_page_size();
@@ -174,15 +188,8 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
     // stay.
     if (memprot_mprotect(start, count * size, prot) < 0)
         return -1;
-    if (write_through(start, copy, count * size) < 0) {
-        // This kernel lets no process write its own memory through /proc: a blocked write may land in
-        // between.
-        if (memprot_mprotect(start, count * size, PROT_READ | PROT_WRITE) < 0)
-            return -1;
-        memcpy((void *)start, copy, count * size);
-        if (memprot_mprotect(start, count * size, prot) < 0)
-            return -1;
-    }
+    if (write_through(start, copy, count * size) < 0 && replace(start, copy, count * size, prot) < 0)
+        return -1;
     if (count * size >= 1 << 20)
         madvise(copy, count * size,
                 MADV_DONTNEED); // advice: when it fails, memory is merely kept a little longer

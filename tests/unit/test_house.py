@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "src" / "memprot"
 CORE = ROOT / "libmemprot"
 SOURCE_FOLDERS = ("src", "libmemprot", "tests", "tools", "benchmarks", "examples")
-SOURCE_SUFFIXES = {".py", ".pyi", ".c", ".h", ".S"}
+SOURCE_SUFFIXES = {".py", ".c", ".h", ".S"}
 
 # The first part of a module's name below memprot, and the floor it lives on.
 FLOORS = {
     "_native": 0,
-    **dict.fromkeys(("prot", "calls", "errors", "features", "machine"), 1),
+    **dict.fromkeys(("prot", "calls", "errors", "features", "flags", "machine", "printable"), 1),
     **dict.fromkeys(("space", "model"), 2),
     **dict.fromkeys(("memory", "faults"), 3),
     **dict.fromkeys(("guard", "watchpoint", "trace"), 4),

@@ -6,7 +6,7 @@ always raised.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from memprot import _native
 from memprot.faults.error import FaultError
@@ -69,15 +69,15 @@ def _drain_pending() -> None:
     _tell(_native.fault_claim_all() if _policy == "log" else _native.fault_claim_unowned())
 
 
-def _tell(records: list[NativeRecord]) -> None:
-    for native in records:
-        record = as_record(NativeRecord._make(native))
+def _tell(rows: list[tuple[Any, ...]]) -> None:
+    for row in rows:
+        record = as_record(NativeRecord._make(row))
         for listener in _listeners:
             listener(record)
 
 
-def _error_from(records: list[NativeRecord]) -> FaultError:
-    errors = [FaultError._from_native(native) for native in records]
+def _error_from(rows: list[tuple[Any, ...]]) -> FaultError:
+    errors = [FaultError._from_native(row) for row in rows]
     errors[0].others = tuple(errors[1:])
     if _listeners:
         for error in errors:
@@ -87,7 +87,7 @@ def _error_from(records: list[NativeRecord]) -> FaultError:
     return errors[0]
 
 
-class _Delivery(FaultError):
+class _Delivery(FaultError):  # noqa: N818
     """What a handler sets as a thread's pending exception; instantiated, it is the fault itself."""
 
     def __new__(cls) -> FaultError:  # type: ignore[misc]

@@ -5,12 +5,24 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from memprot import _native
+from memprot._native import Region, region_at
 from memprot.faults.native_record import ACCESSES, NativeRecord, as_record, block_of, cause_of
 
 if TYPE_CHECKING:
     from memprot.faults.native_record import Cause
     from memprot.faults.record import Access, FaultRecord, FaultThread, NativeFrame
+
+
+_REASONS = {
+    "unmapped": "no memory is mapped",
+    "protection": "the protection forbids it",
+    "guard": "a guard stands",
+    "bus": "the file beneath has no bytes",
+}
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes"
 
 
 class FaultError(Exception):
@@ -43,25 +55,25 @@ class FaultError(Exception):
     region: Any = None
     offset: int | None = None
     others: tuple[FaultError, ...] = ()
-    _native: NativeRecord | None = None
+    _evidence: NativeRecord | None = None
     _record: FaultRecord | None = None
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
         native = NativeRecord._make(row)
         self = cls()
-        self._native = native
+        self._evidence = native
         self.address = native.address
         self.access = ACCESSES[native.access]
         self.cause = cause_of(native)
-        self.region = _native.region_at(native.address)
+        self.region = region_at(native.address)
         block = block_of(native)
         start = block[0] if block else self.region.address if self.region else None
         self.offset = None if start is None else native.address - start
         return self
 
     @classmethod
-    def _from_accessor(cls, region: _native.Region, address: int, access: int, signal_number: int) -> FaultError:
+    def _from_accessor(cls, region: Region, address: int, access: int, signal_number: int) -> FaultError:
         self = cls()
         self.address = address
         self.access = ACCESSES[access]
@@ -77,8 +89,8 @@ class FaultError(Exception):
     @property
     def record(self) -> FaultRecord | None:
         """All that is known of the fault; None where memprot's own accessors met it."""
-        if self._record is None and self._native is not None:
-            self._record = as_record(self._native)
+        if self._record is None and self._evidence is not None:
+            self._record = as_record(self._evidence)
         return self._record
 
     @property
@@ -99,19 +111,16 @@ class FaultError(Exception):
     def __str__(self) -> str:
         if self.args or self.address is None:
             return super().__str__()
-        place = f"{self.access} at {self.address:#x}"
         record = self.record
+        size = "" if record is None or record.size is None else f" of {_bytes(record.size)}"
+        place = f"{self.access}{size} at {self.address:#x}"
         if record is not None and record.block is not None and record.distance is not None:
-            size = "" if record.size is None else f" of {record.size} bytes"
-            where = (
-                f"{record.distance} bytes past the end"
-                if record.distance >= 0
-                else f"{-record.distance} bytes before the start"
-            )
-            return f"{self.access}{size} at {self.address:#x}, {where} of a block of {record.block.nbytes} bytes"
+            past = record.distance >= 0
+            where = f"{_bytes(abs(record.distance))} {'past the end' if past else 'before the start'}"
+            return f"{place}, {where} of a block of {_bytes(record.block.nbytes)}"
         if self.region is not None:
-            return f"{place}, byte {self.offset} of a Region that forbids it"
-        return f"{place}, which its {self.cause} forbids"
+            return f"{place}, byte {self.offset} of a Region whose {self.cause} forbids it"
+        return f"{place}, where {_REASONS.get(self.cause or '', 'nothing allows it')}"
 
     def _join(self, later: FaultError) -> None:
         """Take along a fault that was found while this one was on its way."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 from memprot import _native, calls
 from memprot.errors import ProtectionError
+from memprot.flags import Advice, MapFlag
 from memprot.prot import PAGE_SIZE, Prot, as_prot
 from memprot.space.maps import AddressSpace
 
@@ -139,8 +140,8 @@ class Region(_native.Region):
         try:
             super().__init__(size, int(wanted), bool(shared), name, huge, _SIDES[side], fd, offset)
         except OSError as error:
-            flags = 1 if shared else 2
-            raise ProtectionError(error.errno or 0, "mmap", (0, size, int(wanted), flags, fd, offset)) from None
+            flags = MapFlag.SHARED if shared else MapFlag.PRIVATE
+            raise ProtectionError(error.errno or 0, "mmap", (0, size, wanted, flags, fd, offset)) from None
 
     @property
     def prot(self) -> Prot | None:
@@ -225,7 +226,7 @@ class Region(_native.Region):
         import numpy
 
         kind = numpy.dtype(dtype)
-        view = memoryview(self)[: self.size - self.size % kind.itemsize] if shape is None else self
+        view = memoryview(self)[: self.size - self.size % kind.itemsize] if shape is None else memoryview(self)
         flat = (self.size // kind.itemsize,) if shape is None else shape
         return numpy.ndarray(flat, kind, buffer=view)
 
@@ -242,11 +243,11 @@ class Region(_native.Region):
         self._advise(int(advice), start, stop)
 
     def discard(self, start: int = 0, stop: int | None = None) -> None:
-        """Give the pages' memory back: private ones read as zeros afterwards, those of a file as the file (MADV_DONTNEED).
+        """Give the pages' memory back (MADV_DONTNEED): private ones read as zeros afterwards, a file's as the file.
 
         :raises memprot.ProtectionError: the kernel refuses, as it does for locked pages.
         """
-        self._advise(4, start, stop)
+        self._advise(Advice.DONTNEED, start, stop)
 
     def __enter__(self) -> Region:
         return self
