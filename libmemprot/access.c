@@ -10,6 +10,7 @@ extern const struct row memprot_access_rows[], memprot_access_rows_end[];
 
 static _Thread_local struct memprot_access_failure failure;
 
+// May run in a signal handler.
 static uintptr_t resolve(const int32_t *field) {
     return (uintptr_t)field + (uintptr_t)(intptr_t)*field;
 }

@@ -2,6 +2,8 @@
 
 #include "access.h"
 #include "backtrace.h"
+#include "chain.h"
+#include "context.h"
 #include "decode.h"
 #include "epoch.h"
 #include "guard.h"
@@ -22,8 +24,6 @@ static _Atomic(const struct memprot_fault_hooks *) hooks;
 static atomic_int process_policy;
 static atomic_int scopes;
 
-// Written at installation, before the handler that reads them can run; a reinstallation swaps whole entries.
-static struct sigaction previous[2];
 static atomic_bool installed;
 
 // A fault that continues the last one (the next page of the same copy) belongs to the same record.
@@ -37,79 +37,10 @@ static _Thread_local struct {
     struct burst burst;
     uintptr_t instruction, address;
     int attempts;
-    bool inside, chaining;
+    bool inside;
 } self;
 
 enum { WINDOW_LIMIT = 256, ATTEMPT_LIMIT = 100000 };
-
-static const int signals[2] = {SIGSEGV, SIGBUS};
-
-// May run in a signal handler.
-static struct sigaction *previous_of(int signal) {
-    return &previous[signal == SIGBUS];
-}
-
-// May run in a signal handler.
-static void die_by_default(int signal, bool sent) {
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    sigaction(signal, &action, NULL);
-    // A fault happens again on return, at its true instruction; a signal that was sent has to be sent again.
-    if (sent)
-        syscall(SYS_tgkill, getpid(), memprot_fault_thread(), signal);
-}
-
-// May run in a signal handler.
-static void chain(int signal, siginfo_t *info, void *context) {
-    struct sigaction *next = previous_of(signal);
-    bool sent = info->si_code <= 0;
-    if (self.chaining) {
-        // The next handler raised the signal again to die of it, and has restored us as its predecessor.
-        die_by_default(signal, sent);
-        return;
-    }
-    if (next->sa_flags & SA_SIGINFO) {
-        self.chaining = true;
-        next->sa_sigaction(signal, info, context);
-        self.chaining = false;
-    } else if (next->sa_handler == SIG_DFL) {
-        die_by_default(signal, sent);
-    } else if (next->sa_handler != SIG_IGN) {
-        self.chaining = true;
-        next->sa_handler(signal);
-        self.chaining = false;
-    } else if (!sent) {
-        die_by_default(signal, false); // the kernel does not let a fault be ignored either
-    }
-}
-
-// May run in a signal handler.
-static enum memprot_access access_of(const ucontext_t *context, uintptr_t address) {
-#if defined(__x86_64__)
-    greg_t error = context->uc_mcontext.gregs[REG_ERR];
-    if (error & 16)
-        return MEMPROT_EXECUTE;
-    (void)address;
-    return error & 2 ? MEMPROT_WRITE : MEMPROT_READ;
-#elif defined(__aarch64__)
-    if (context->uc_mcontext.pc == address)
-        return MEMPROT_EXECUTE;
-    for (const struct _aarch64_ctx *head = (const void *)context->uc_mcontext.__reserved; head->magic;
-         head = (const void *)((const char *)head + head->size)) {
-        if (head->magic == ESR_MAGIC)
-            return ((const struct esr_context *)head)->esr & (1 << 6) ? MEMPROT_WRITE : MEMPROT_READ;
-    }
-    return MEMPROT_READ;
-#endif
-}
-
-// May run in a signal handler.
-static uintptr_t *instruction_of(ucontext_t *context) {
-#if defined(__x86_64__)
-    return (uintptr_t *)&context->uc_mcontext.gregs[REG_RIP];
-#elif defined(__aarch64__)
-    return (uintptr_t *)&context->uc_mcontext.pc;
-#endif
-}
 
 // May run in a signal handler.
 static enum memprot_policy effective_policy(void) {
@@ -117,23 +48,12 @@ static enum memprot_policy effective_policy(void) {
                                     : (enum memprot_policy)atomic_load(&process_policy);
 }
 
-// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
-// address. May run in a signal handler.
-static uint32_t caller_of(const ucontext_t *context, uintptr_t *ret) {
-#if defined(__x86_64__)
-    return memprot_access_copy(ret, (void *)context->uc_mcontext.gregs[REG_RSP], sizeof *ret) == 0;
-#elif defined(__aarch64__)
-    *ret = context->uc_mcontext.regs[30];
-    return 1;
-#endif
-}
-
 // The part of the access that is forbidden: from the address that faulted to its end, or to where its block
 // begins. Zero when the instruction does not tell. May run in a signal handler.
 static size_t bytes_outside(const struct memprot_record *record, ucontext_t *context) {
     unsigned char code[MEMPROT_INSTRUCTION_MAX];
     struct memprot_operand operand;
-    size_t missing = memprot_access_copy(code, (void *)*instruction_of(context), sizeof code);
+    size_t missing = memprot_access_copy(code, (void *)*memprot_context_instruction(context), sizeof code);
     if (!memprot_decode_operand(code, sizeof code - missing, context, record->address, &operand) ||
         !operand.known_address)
         return 0;
@@ -150,32 +70,23 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->signal = info->si_signo;
     record->code = info->si_code;
     record->address = (uintptr_t)info->si_addr;
-    record->access = access_of(context, record->address);
+    record->access = memprot_context_access(context, record->address);
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
     record->size = bytes_outside(record, context);
     if (prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
-    record->pcs = memprot_backtrace(*instruction_of(context), record->pc, MEMPROT_RECORD_PCS);
+    record->pcs = memprot_backtrace(*memprot_context_instruction(context), record->pc, MEMPROT_RECORD_PCS);
     if (record->pcs == 1 && record->access == MEMPROT_EXECUTE)
-        record->pcs += caller_of(context, &record->pc[1]);
-}
-
-// Whether the next handler is one that ends the process: none at all, or one that asks for no details and may
-// be interrupted by itself, as those do that print and raise the signal again. Others (a virtual machine's)
-// may recover. May run in a signal handler.
-static bool is_final(const struct sigaction *next) {
-    if (next->sa_flags & SA_SIGINFO)
-        return false;
-    return next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN || (next->sa_flags & SA_NODEFER);
+        record->pcs += memprot_context_caller(context, &record->pc[1]);
 }
 
 // May run in a signal handler.
 static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     static atomic_flag told = ATOMIC_FLAG_INIT;
-    if (to && is_final(previous_of(signal)) && !atomic_flag_test_and_set(&told)) {
+    if (to && memprot_chain_is_final(signal) && !atomic_flag_test_and_set(&told)) {
         struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE);
         if (record) {
             fill(record, info, context, overlay);
@@ -183,7 +94,7 @@ static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot
         }
         to->die(record, overlay != NULL, context);
     }
-    chain(signal, info, context);
+    memprot_chain_next(signal, info, context);
 }
 
 // May run in a signal handler.
@@ -237,8 +148,8 @@ static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
 // May run in a signal handler.
 static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
                     enum memprot_policy policy) {
-    uintptr_t address = (uintptr_t)info->si_addr, instruction = *instruction_of(context);
-    enum memprot_access access = access_of(context, address);
+    uintptr_t address = (uintptr_t)info->si_addr, instruction = *memprot_context_instruction(context);
+    enum memprot_access access = memprot_context_access(context, address);
     if (access == MEMPROT_EXECUTE || info->si_signo != SIGSEGV)
         return false;
     size_t page = (address - overlay->start) / memprot_page_size(), first, count;
@@ -320,14 +231,14 @@ static void watch_forks(void) {
 static void handle(int signal, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     int error = errno;
-    uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*instruction_of(context)) : 0;
+    uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*memprot_context_instruction(context)) : 0;
     if (fixup) {
         *memprot_access_last_failure() = (struct memprot_access_failure){(uintptr_t)info->si_addr, signal};
-        *instruction_of(context) = fixup;
+        *memprot_context_instruction(context) = fixup;
         return;
     }
-    if (info->si_code <= 0 || self.inside || self.chaining) {
-        chain(signal, info, context);
+    if (info->si_code <= 0 || self.inside || memprot_chain_is_passing()) {
+        memprot_chain_next(signal, info, context);
         errno = error;
         return;
     }
@@ -346,42 +257,18 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     errno = error;
 }
 
-static bool is_ours(const struct sigaction *action) {
-    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handle;
-}
-
 int memprot_fault_install(void) {
-    // NODEFER: a fault inside the handler reaches the next handler instead of killing the process in silence.
-    struct sigaction ours = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER},
-                     current;
     static pthread_once_t forks = PTHREAD_ONCE_INIT;
     pthread_once(&forks, watch_forks);
     memprot_backtrace_prepare();
-    for (size_t i = 0; i < 2; i++) {
-        if (sigaction(signals[i], NULL, &current) < 0)
-            return -1;
-        if (is_ours(&current))
-            continue;
-        previous[i] = current;
-        if (sigaction(signals[i], &ours, NULL) < 0)
-            return -1;
-    }
+    if (memprot_chain_install(handle) < 0)
+        return -1;
     atomic_store(&installed, true);
     return 0;
 }
 
 int memprot_fault_uninstall(void) {
-    if (!atomic_exchange(&installed, false))
-        return 0;
-    for (size_t i = 0; i < 2; i++) {
-        struct sigaction current;
-        if (sigaction(signals[i], NULL, &current) < 0)
-            return -1;
-        // Where another handler came later, it may call ours: ours stays, and passes everything on.
-        if (is_ours(&current) && sigaction(signals[i], &previous[i], NULL) < 0)
-            return -1;
-    }
-    return 0;
+    return atomic_exchange(&installed, false) ? memprot_chain_uninstall(handle) : 0;
 }
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) {

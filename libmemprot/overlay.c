@@ -165,8 +165,9 @@ static int write_through(uintptr_t address, const char *from, size_t length) {
     return 0;
 }
 
-// For kernels that let no process write its read-only memory through /proc: new pages with the content take the place
-// of the old ones at once. It costs a mapping that will not merge with its neighbours. May run in a signal handler.
+// For kernels that let no process write its read-only memory through /proc: new pages with the content take
+// the place of the old ones at once. It costs a mapping that will not merge with its neighbours. May run in a
+// signal handler.
 static int replace(uintptr_t start, const char *from, size_t length, uint8_t prot) {
     char *fresh = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fresh == MAP_FAILED)

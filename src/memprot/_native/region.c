@@ -1,9 +1,10 @@
 // The Region type's native half: a mapping with an overlay, and accessors that cannot kill the process.
+#include "region.h"
 #include "docstrings.h"
+
 #include "engine.h"
 #include "stacks.h"
 
-#include "access.h"
 #include "calls.h"
 #include "page.h"
 #include "ranges.h"
@@ -18,26 +19,10 @@
 #include <unistd.h>
 
 enum side { NO_GUARDS, GUARD_RIGHT, GUARD_LEFT };
-enum { GUARD_LENGTH = 64 << 10, LONG_COPY = 1 << 20 };
-
-typedef struct Region {
-    PyObject_HEAD uintptr_t address; // of byte 0; with guards not always the start of a page
-    size_t size;
-    uintptr_t map_start; // the whole mapping, guards included; 0 when closed
-    size_t map_length;
-    uintptr_t data_start; // the pages that hold the bytes
-    size_t data_length;
-    struct memprot_overlay overlay, guards;
-    bool shared, guarded;
-    uint32_t stack;
-    Py_ssize_t exports; // buffers handed out and copies under way: the memory must stay
-    struct Region *next, *before;
-    PyObject *weak_references;
-} Region;
+enum { GUARD_LENGTH = 64 << 10 };
 
 // Every open region, so that an address finds its owner. Changed and walked with the interpreter held.
 static Region *all;
-static PyObject *fault_factory;
 
 static void link_region(Region *self) {
     self->before = NULL;
@@ -188,13 +173,6 @@ static int region_init(Region *self, PyObject *args, PyObject *keywords) {
     return 0;
 }
 
-static int check_open(Region *self) {
-    if (self->map_start)
-        return 0;
-    PyErr_SetString(PyExc_ValueError, "the Region is closed");
-    return -1;
-}
-
 static PyObject *region_close(Region *self, PyObject *unused) {
     (void)unused;
     if (!self->map_start)
@@ -227,195 +205,6 @@ static void region_dealloc(Region *self) {
     Py_DECREF(type);
 }
 
-// ---- access
-
-static void raise_fault(Region *self, uintptr_t address, enum memprot_access access) {
-    struct memprot_access_failure *failure = memprot_access_last_failure();
-    PyObject *error = PyObject_CallFunction(fault_factory, "OKii", self, (unsigned long long)address,
-                                            (int)access, failure->signal);
-    if (!error)
-        return;
-    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_DECREF(error);
-}
-
-// Copies between the region and other memory, which may itself be protected: the fault's address tells whose
-// it was.
-static int copy(Region *self, void *to, const void *from, size_t length) {
-    size_t left;
-    self->exports++;
-    if (length >= LONG_COPY) {
-        Py_BEGIN_ALLOW_THREADS;
-        left = memprot_access_copy(to, from, length);
-        Py_END_ALLOW_THREADS;
-    } else {
-        left = memprot_access_copy(to, from, length);
-    }
-    self->exports--;
-    if (left == 0)
-        return 0;
-    uintptr_t address = memprot_access_last_failure()->address;
-    uintptr_t stop = (uintptr_t)to + length;
-    bool writing = address >= (uintptr_t)to && address < stop;
-    raise_fault(self, address, writing ? MEMPROT_WRITE : MEMPROT_READ);
-    return -1;
-}
-
-static Py_ssize_t region_length(Region *self) {
-    return (Py_ssize_t)self->size;
-}
-
-static PyObject *read_bytes(Region *self, size_t start, size_t length) {
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
-    if (bytes && copy(self, PyBytes_AS_STRING(bytes), (void *)(self->address + start), length) < 0)
-        Py_CLEAR(bytes);
-    return bytes;
-}
-
-static int index_of(Region *self, PyObject *key, size_t *ret) {
-    Py_ssize_t index = PyNumber_AsSsize_t(key, PyExc_IndexError);
-    if (index == -1 && PyErr_Occurred())
-        return -1;
-    if (index < 0)
-        index += (Py_ssize_t)self->size;
-    if (index < 0 || (size_t)index >= self->size) {
-        PyErr_Format(PyExc_IndexError, "index %R is outside the Region's %zu bytes", key, self->size);
-        return -1;
-    }
-    *ret = (size_t)index;
-    return 0;
-}
-
-static PyObject *region_subscript(Region *self, PyObject *key) {
-    if (check_open(self) < 0)
-        return NULL;
-    if (PyIndex_Check(key)) {
-        size_t index;
-        if (index_of(self, key, &index) < 0)
-            return NULL;
-        int byte = memprot_access_load(self->address + index);
-        if (byte >= 0)
-            return PyLong_FromLong(byte);
-        raise_fault(self, self->address + index, MEMPROT_READ);
-        return NULL;
-    }
-    Py_ssize_t start, stop, step;
-    if (!PySlice_Check(key))
-        return PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s",
-                            Py_TYPE(key)->tp_name);
-    if (PySlice_Unpack(key, &start, &stop, &step) < 0)
-        return NULL;
-    Py_ssize_t length = PySlice_AdjustIndices((Py_ssize_t)self->size, &start, &stop, step);
-    if (step == 1)
-        return read_bytes(self, (size_t)start, (size_t)length);
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, length);
-    for (Py_ssize_t i = 0; bytes && i < length; i++) {
-        int byte = memprot_access_load(self->address + (size_t)(start + i * step));
-        if (byte < 0) {
-            raise_fault(self, self->address + (size_t)(start + i * step), MEMPROT_READ);
-            Py_CLEAR(bytes);
-        } else {
-            PyBytes_AS_STRING(bytes)[i] = (char)byte;
-        }
-    }
-    return bytes;
-}
-
-static int store_byte(Region *self, size_t index, unsigned char byte) {
-    if (memprot_access_store(self->address + index, byte) == 0)
-        return 0;
-    raise_fault(self, self->address + index, MEMPROT_WRITE);
-    return -1;
-}
-
-static int store_slice(Region *self, PyObject *key, PyObject *value) {
-    Py_ssize_t start, stop, step;
-    Py_buffer from;
-    if (PySlice_Unpack(key, &start, &stop, &step) < 0)
-        return -1;
-    Py_ssize_t length = PySlice_AdjustIndices((Py_ssize_t)self->size, &start, &stop, step);
-    if (PyObject_GetBuffer(value, &from, PyBUF_SIMPLE) < 0)
-        return -1;
-    int result = 0;
-    if (from.len != length) {
-        PyErr_Format(PyExc_ValueError, "the slice has %zd bytes and the value %zd; a Region keeps its size",
-                     length, from.len);
-        result = -1;
-    } else if (step == 1) {
-        result = copy(self, (void *)(self->address + (size_t)start), from.buf, (size_t)length);
-    } else {
-        for (Py_ssize_t i = 0; result == 0 && i < length; i++)
-            result = store_byte(self, (size_t)(start + i * step), ((unsigned char *)from.buf)[i]);
-    }
-    PyBuffer_Release(&from);
-    return result;
-}
-
-static int region_store(Region *self, PyObject *key, PyObject *value) {
-    if (check_open(self) < 0)
-        return -1;
-    if (!value) {
-        PyErr_SetString(PyExc_TypeError, "a Region keeps its size: bytes cannot be deleted");
-        return -1;
-    }
-    if (PySlice_Check(key))
-        return store_slice(self, key, value);
-    if (!PyIndex_Check(key)) {
-        PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s",
-                     Py_TYPE(key)->tp_name);
-        return -1;
-    }
-    size_t index;
-    if (index_of(self, key, &index) < 0)
-        return -1;
-    long byte = PyLong_AsLong(value);
-    if (byte == -1 && PyErr_Occurred())
-        return -1;
-    if (byte < 0 || byte > 255) {
-        PyErr_Format(PyExc_ValueError, "%R is no byte; it must be 0 to 255", value);
-        return -1;
-    }
-    return store_byte(self, index, (unsigned char)byte);
-}
-
-static int out_of_bounds(Region *self, Py_ssize_t offset, Py_ssize_t length) {
-    if (offset >= 0 && length >= 0 && (size_t)offset <= self->size &&
-        (size_t)length <= self->size - (size_t)offset)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "%zd bytes at offset %zd do not lie within the Region's %zu bytes", length,
-                 offset, self->size);
-    return -1;
-}
-
-static PyObject *region_read(Region *self, PyObject *args, PyObject *keywords) {
-    static char *names[] = {"offset", "size", NULL};
-    Py_ssize_t offset = 0, length;
-    PyObject *size = Py_None;
-    if (check_open(self) < 0 ||
-        !PyArg_ParseTupleAndKeywords(args, keywords, "|nO:read", names, &offset, &size))
-        return NULL;
-    length =
-        size == Py_None ? (Py_ssize_t)self->size - offset : PyNumber_AsSsize_t(size, PyExc_OverflowError);
-    if ((length == -1 && PyErr_Occurred()) || out_of_bounds(self, offset, length) < 0)
-        return NULL;
-    return read_bytes(self, (size_t)offset, (size_t)length);
-}
-
-static PyObject *region_write(Region *self, PyObject *args, PyObject *keywords) {
-    static char *names[] = {"offset", "data", NULL};
-    Py_ssize_t offset;
-    Py_buffer data;
-    if (check_open(self) < 0 ||
-        !PyArg_ParseTupleAndKeywords(args, keywords, "ny*:write", names, &offset, &data))
-        return NULL;
-    int failed = out_of_bounds(self, offset, data.len);
-    if (!failed)
-        failed = copy(self, (void *)(self->address + (size_t)offset), data.buf, (size_t)data.len);
-    Py_ssize_t written = data.len;
-    PyBuffer_Release(&data);
-    return failed ? NULL : PyLong_FromSsize_t(written);
-}
-
 // ---- protection
 
 // None when pages differ.
@@ -431,7 +220,7 @@ static int uniform_prot(Region *self, uint8_t *ret) {
 static PyObject *region_get_prot(Region *self, void *unused) {
     (void)unused;
     uint8_t prot;
-    if (check_open(self) < 0)
+    if (memprot_region_check_open(self) < 0)
         return NULL;
     if (uniform_prot(self, &prot) < 0)
         Py_RETURN_NONE;
@@ -441,7 +230,7 @@ static PyObject *region_get_prot(Region *self, void *unused) {
 // page_protections(first, count) -> bytes, one per page
 static PyObject *region_page_protections(Region *self, PyObject *args) {
     Py_ssize_t first, count;
-    if (check_open(self) < 0 || !PyArg_ParseTuple(args, "nn:page_protections", &first, &count))
+    if (memprot_region_check_open(self) < 0 || !PyArg_ParseTuple(args, "nn:page_protections", &first, &count))
         return NULL;
     if (first < 0 || count < 0 || (size_t)first > self->overlay.pages ||
         (size_t)count > self->overlay.pages - (size_t)first)
@@ -454,7 +243,8 @@ static PyObject *region_page_protections(Region *self, PyObject *args) {
 static PyObject *region_protect_pages(Region *self, PyObject *args) {
     Py_ssize_t first, count;
     int prot, failed;
-    if (check_open(self) < 0 || !PyArg_ParseTuple(args, "nni:protect_pages", &first, &count, &prot))
+    if (memprot_region_check_open(self) < 0 ||
+        !PyArg_ParseTuple(args, "nni:protect_pages", &first, &count, &prot))
         return NULL;
     if (first < 0 || count < 0 || (size_t)first > self->overlay.pages ||
         (size_t)count > self->overlay.pages - (size_t)first)
@@ -469,35 +259,11 @@ static PyObject *region_protect_pages(Region *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-// ---- buffer protocol
-
-static int region_get_buffer(Region *self, Py_buffer *view, int flags) {
-    if (check_open(self) < 0)
-        return -1;
-    bool readonly = false;
-    for (size_t page = 0; page < self->overlay.pages; page++)
-        readonly |= !(self->overlay.prot[page] & PROT_WRITE);
-    if (readonly && (flags & PyBUF_WRITABLE)) {
-        PyErr_SetString(PyExc_BufferError, "the Region is not writable now; protect it with \"rw-\" first");
-        return -1;
-    }
-    if (PyBuffer_FillInfo(view, (PyObject *)self, (void *)self->address, (Py_ssize_t)self->size, readonly,
-                          flags) < 0)
-        return -1;
-    self->exports++;
-    return 0;
-}
-
-static void region_release_buffer(Region *self, Py_buffer *view) {
-    (void)view;
-    self->exports--;
-}
-
 // ---- attributes
 
 static PyObject *region_get_address(Region *self, void *unused) {
     (void)unused;
-    return check_open(self) < 0 ? NULL : PyLong_FromUnsignedLongLong(self->address);
+    return memprot_region_check_open(self) < 0 ? NULL : PyLong_FromUnsignedLongLong(self->address);
 }
 
 static PyObject *region_get_closed(Region *self, void *unused) {
@@ -507,7 +273,7 @@ static PyObject *region_get_closed(Region *self, void *unused) {
 
 static PyObject *region_get_extent(Region *self, void *unused) {
     (void)unused;
-    if (check_open(self) < 0)
+    if (memprot_region_check_open(self) < 0)
         return NULL;
     return Py_BuildValue("(KK)", (unsigned long long)self->data_start,
                          (unsigned long long)(self->data_start + self->data_length));
@@ -531,16 +297,11 @@ static PyObject *region_at(PyObject *module, PyObject *value) {
     Py_RETURN_NONE;
 }
 
-static PyObject *set_region_fault(PyObject *module, PyObject *callable) {
-    (void)module;
-    Py_XSETREF(fault_factory, Py_NewRef(callable));
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef region_methods[] = {
     {"close", (PyCFunction)region_close, METH_NOARGS, DOC_Region_close},
-    {"read", (PyCFunction)(void (*)(void))region_read, METH_VARARGS | METH_KEYWORDS, DOC_Region_read},
-    {"write", (PyCFunction)(void (*)(void))region_write, METH_VARARGS | METH_KEYWORDS, DOC_Region_write},
+    {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_VARARGS | METH_KEYWORDS, DOC_Region_read},
+    {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_VARARGS | METH_KEYWORDS,
+     DOC_Region_write},
     {"page_protections", (PyCFunction)region_page_protections, METH_VARARGS, DOC_Region_page_protections},
     {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},
@@ -571,12 +332,12 @@ static PyType_Slot region_slots[] = {
     {Py_tp_methods, region_methods},
     {Py_tp_getset, region_attributes},
     {Py_tp_members, region_members},
-    {Py_mp_length, region_length},
-    {Py_mp_subscript, region_subscript},
-    {Py_mp_ass_subscript, region_store},
-    {Py_sq_length, region_length},
-    {Py_bf_getbuffer, region_get_buffer},
-    {Py_bf_releasebuffer, region_release_buffer},
+    {Py_mp_length, memprot_region_length},
+    {Py_mp_subscript, memprot_region_subscript},
+    {Py_mp_ass_subscript, memprot_region_store},
+    {Py_sq_length, memprot_region_length},
+    {Py_bf_getbuffer, memprot_region_get_buffer},
+    {Py_bf_releasebuffer, memprot_region_release_buffer},
     {0, NULL},
 };
 
@@ -589,7 +350,6 @@ static PyType_Spec region_spec = {
 
 static PyMethodDef methods[] = {
     {"region_at", region_at, METH_O, DOC_region_at},
-    {"set_region_fault", set_region_fault, METH_O, DOC_set_region_fault},
     {NULL, NULL, 0, NULL},
 };
 

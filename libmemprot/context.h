@@ -1,0 +1,17 @@
+// What the processor's saved state tells of a fault.
+#pragma once
+
+#include "record.h"
+
+#include <ucontext.h>
+
+/// Whether the access to @p address was a read, a write or an instruction fetch. May run in a signal handler.
+enum memprot_access memprot_context_access(const ucontext_t *context, uintptr_t address);
+
+/// The instruction pointer, to read and to set. May run in a signal handler.
+uintptr_t *memprot_context_instruction(ucontext_t *context);
+
+/// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
+/// address.
+/// @return 1 with @p ret written, or 0. May run in a signal handler.
+uint32_t memprot_context_caller(const ucontext_t *context, uintptr_t *ret);

@@ -1,0 +1,35 @@
+// The native half of the Region type.
+#pragma once
+
+#include "binding.h"
+
+#include "overlay.h"
+
+#include <stdbool.h>
+
+typedef struct Region {
+    PyObject_HEAD uintptr_t address; // of byte 0; with guards not always the start of a page
+    size_t size;
+    uintptr_t map_start; // the whole mapping, guards included; 0 when closed
+    size_t map_length;
+    uintptr_t data_start; // the pages that hold the bytes
+    size_t data_length;
+    struct memprot_overlay overlay, guards;
+    bool shared, guarded;
+    uint32_t stack;
+    Py_ssize_t exports; // buffers handed out and copies under way: the memory must stay
+    struct Region *next, *before;
+    PyObject *weak_references;
+} Region;
+
+/// @return 0, or -1 with ValueError set when the region is closed.
+int memprot_region_check_open(Region *self);
+
+// The slots and methods that touch the bytes (region_access.c).
+Py_ssize_t memprot_region_length(Region *self);
+PyObject *memprot_region_subscript(Region *self, PyObject *key);
+int memprot_region_store(Region *self, PyObject *key, PyObject *value);
+PyObject *memprot_region_read(Region *self, PyObject *args, PyObject *keywords);
+PyObject *memprot_region_write(Region *self, PyObject *args, PyObject *keywords);
+int memprot_region_get_buffer(Region *self, Py_buffer *view, int flags);
+void memprot_region_release_buffer(Region *self, Py_buffer *view);
