@@ -4,11 +4,6 @@
 #include <unistd.h>
 
 // May run in a signal handler.
-int memprot_mprotect(uintptr_t address, size_t length, unsigned long prot) {
-    return (int)syscall(SYS_mprotect, address, length, prot);
-}
-
-// May run in a signal handler.
 uintptr_t memprot_mmap(uintptr_t address, size_t length, unsigned long prot, unsigned long flags,
                        unsigned long fd, uint64_t offset) {
     return (uintptr_t)syscall(SYS_mmap, address, length, prot, flags, fd, offset);

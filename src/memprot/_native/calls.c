@@ -86,12 +86,40 @@ static int convert(const struct call *call, int i, PyObject *object, uint64_t *r
     return *ret == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
+#if PY_VERSION_HEX < 0x030f0000
+// The words of an mprotect are small or two digits long; asking the interpreter for them costs more than the
+// rest.
+static inline int convert_quickly(PyObject *object, uint64_t *ret) {
+    if (!PyLong_CheckExact(object))
+        return 0;
+    const PyLongObject *number = (const PyLongObject *)object;
+#if PY_VERSION_HEX < 0x030c0000
+    const digit *digits = number->ob_digit;
+    Py_ssize_t count = Py_SIZE(number);
+    if ((size_t)count > 2)
+        return 0;
+#else
+    const digit *digits = number->long_value.ob_digit;
+    uintptr_t tag = number->long_value.lv_tag;
+    size_t count = tag >> 3;
+    if ((tag & 2) != 0 || count > 2)
+        return 0;
+#endif
+    *ret = count == 0 ? 0 : count == 1 ? digits[0] : digits[0] | (uint64_t)digits[1] << PyLong_SHIFT;
+    return 1;
+}
+#else
+static inline int convert_quickly(PyObject *Py_UNUSED(object), uint64_t *Py_UNUSED(ret)) {
+    return 0;
+}
+#endif
+
 // Each argument object and its word, from the one at `first` on; defaults where it was left out.
 static inline int words_of(const struct call *call, PyObject *const *arguments, int first, uint64_t *ret) {
     for (int i = first; i < call->count; i++) {
         if (arguments[i] == NULL)
             ret[i] = (uint64_t)call->defaults[i];
-        else if (convert(call, i, arguments[i], &ret[i]) < 0)
+        else if (!convert_quickly(arguments[i], &ret[i]) && convert(call, i, arguments[i], &ret[i]) < 0)
             return -1;
     }
     return 0;
@@ -153,10 +181,11 @@ static PyObject *call_mprotect(PyObject *Py_UNUSED(module), PyObject *const *arg
     }
     if (words_of(&call, args, 0, words) < 0)
         return NULL;
-    int status, error;
+    int status, error = 0;
     if (words[1] <= LONG_RANGE) {
         status = memprot_mprotect(words[0], words[1], words[2]);
-        error = errno;
+        if (status < 0)
+            error = errno;
     } else {
         Py_BEGIN_ALLOW_THREADS;
         status = memprot_mprotect(words[0], words[1], words[2]);
