@@ -6,3 +6,5 @@
 
 /// Each returns 0, or -1 with a Python exception set.
 int memprot_add_calls(PyObject *module);
+int memprot_add_exit(PyObject *module);
+int memprot_add_interpose(PyObject *module);

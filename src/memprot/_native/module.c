@@ -4,6 +4,8 @@
 static int execute(PyObject *module) {
     int (*const additions[])(PyObject *) = {
         memprot_add_calls,
+        memprot_add_exit,
+        memprot_add_interpose,
     };
     for (size_t i = 0; i < sizeof additions / sizeof *additions; i++) {
         if (additions[i](module) < 0)

@@ -1,0 +1,175 @@
+"""What is known of one fault: the access, the block it missed, and who was running."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = [
+    "Access",
+    "Block",
+    "FaultKind",
+    "FaultRecord",
+    "FaultThread",
+    "NativeFrame",
+    "PythonFrame",
+    "Where",
+]
+
+FaultKind = Literal[
+    "overflow",
+    "underflow",
+    "use-after-free",
+    "double-free",
+    "wild-free",
+    "slack",
+    "protection",
+    "unmapped",
+    "bus",
+]
+Access = Literal["read", "write", "execute"]
+
+
+class Where(Protocol):
+    """A mapping, as far as a fault speaks of it: :class:`memprot.Mapping` is one.
+
+    Attributes:
+        start: its first address.
+        stop: the address behind its last.
+        prot: its protection; ``str()`` of it is of the form ``r-x``.
+        path: the file it maps or its name in square brackets; None when it has neither.
+
+    >>> from types import SimpleNamespace
+    >>> stack: Where = SimpleNamespace(start=0x1000, stop=0x2000, prot="rw-", path="[stack]")
+    """
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def stop(self) -> int: ...
+    @property
+    def prot(self) -> object: ...
+    @property
+    def path(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PythonFrame:
+    """A line of Python that was running.
+
+    Attributes:
+        file: as the code object has it.
+        line: from 1 on.
+        function: its qualified name where Python has one, else its name.
+
+    >>> PythonFrame("app.py", 12, "main")
+    PythonFrame(file='app.py', line=12, function='main')
+    """
+
+    file: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class NativeFrame:
+    """A place in machine code.
+
+    Attributes:
+        address: of the instruction.
+        function: the symbol it lies in.
+        library: the file it lies in.
+        offset: from the start of the function, or of the library where no function is known, in bytes.
+
+    >>> str(NativeFrame(0x7F0000001234, "convolve", "/app/libfoo.so", 0x4C))
+    'libfoo.so: convolve+0x4c'
+    """
+
+    address: int
+    function: str | None
+    library: str | None
+    offset: int | None
+
+    def __str__(self) -> str:
+        beyond = "" if self.offset is None else f"+{self.offset:#x}"
+        library = None if self.library is None else os.path.basename(self.library)
+        if self.function is None:
+            return f"{self.address:#x}" if library is None else f"{library}{beyond}"
+        return f"{self.function}{beyond}" if library is None else f"{library}: {self.function}{beyond}"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultThread:
+    """The thread that made the access.
+
+    Attributes:
+        id: the kernel's number, as ``threading.get_native_id()`` gives it.
+        name: its Python name; None for a thread without one.
+
+    >>> FaultThread(4242, "MainThread").name
+    'MainThread'
+    """
+
+    id: int
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The memory that was handed out, which the access missed or should not have touched any more.
+
+    Attributes:
+        address: of its first byte.
+        nbytes: how many were asked for.
+        allocated: the Python lines that ran when it was handed out, innermost first; empty when unknown.
+        dtype: of the array found over it; None when none was found.
+        shape: of that array.
+        name: of a variable that holds that array.
+
+    >>> Block(0x10000, 800, (), "float64", (100,), "out").name
+    'out'
+    """
+
+    address: int
+    nbytes: int
+    allocated: tuple[PythonFrame, ...]
+    dtype: str | None
+    shape: tuple[int, ...] | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRecord:
+    """One access that broke a rule. What is not known is None.
+
+    Attributes:
+        kind: which rule.
+        access: what the instruction did.
+        size: how many bytes of the access lie where they must not, from ``address`` on.
+        address: the first such byte.
+        distance: in bytes from the end of the block (0 is the first byte past it), below zero from its start;
+            inside a freed block from its start.
+        recovered: whether the program goes on.
+        signal: the number of the signal; 0 for what was found without one.
+        block: the memory it is about.
+        python: the Python lines that were running, innermost first.
+        native: the machine code that was running, innermost first.
+        thread: the thread that made the access.
+        mapping: what ``address`` lies in.
+
+    >>> thread = FaultThread(4242, "MainThread")
+    >>> FaultRecord("unmapped", "read", 8, 0, None, False, 11, None, None, (), thread, None).kind
+    'unmapped'
+    """
+
+    kind: FaultKind
+    access: Access
+    size: int | None
+    address: int
+    distance: int | None
+    recovered: bool
+    signal: int
+    block: Block | None
+    python: tuple[PythonFrame, ...] | None
+    native: tuple[NativeFrame, ...]
+    thread: FaultThread
+    mapping: Where | None
