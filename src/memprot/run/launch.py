@@ -52,8 +52,8 @@ def launch(options: Options, program: list[str]) -> NoReturn:
         _begin_document(options.json, program)
     flags = _interpreter_flags()
     arguments = [sys.executable, *flags, *program]
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
     try:
         os.execve(sys.executable, arguments, _environment(options, len(flags), os.environ))
     except OSError as error:
@@ -87,7 +87,7 @@ def _interpreter_flags() -> list[str]:
         option = name if value is True else f"{name}={value}"
         if option not in given and name not in given:
             flags += ["-X", option]
-    if getattr(sys.stdout, "write_through", False):
+    if getattr(sys.stdout, "write_through", False) and not os.environ.get("PYTHONUNBUFFERED"):
         flags.append("-u")
     return flags
 
