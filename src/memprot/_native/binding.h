@@ -35,3 +35,5 @@ PyObject *memprot_mapping_path(PyObject *mapping);
 int memprot_as_number(const char *function, const char *parameter, PyObject *object, int *negative,
                       uint64_t *ret);
 int memprot_add_symbols(PyObject *module);
+int memprot_add_exit(PyObject *module);
+int memprot_add_interpose(PyObject *module);

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 __all__ = ["FoundArray", "find_array"]
 
 _MOST_NAMES = 20_000
-_OPTIMIZED = 1  # CO_OPTIMIZED (Include/cpython/code.h): the locals are not in a mapping of the program's choice
+_OPTIMIZED = 1  # CO_OPTIMIZED (Include/cpython/code.h): locals are in no mapping of the program's choice
 
 _mro_of = type.__dict__["__mro__"].__get__
 
@@ -97,7 +97,9 @@ def _extent(ndarray: Any, array: object) -> tuple[int, int]:
     shape = ndarray.shape.__get__(array)
     if 0 in shape:
         return start, start
-    spans = [(length - 1) * stride for length, stride in zip(shape, ndarray.strides.__get__(array), strict=True)]
+    spans = [
+        (length - 1) * stride for length, stride in zip(shape, ndarray.strides.__get__(array), strict=True)
+    ]
     first = start + sum(span for span in spans if span < 0)
     return first, start + sum(span for span in spans if span > 0) + ndarray.itemsize.__get__(array)
 

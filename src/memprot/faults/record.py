@@ -4,7 +4,16 @@ import os
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-__all__ = ["Access", "Block", "FaultKind", "FaultRecord", "FaultThread", "NativeFrame", "PythonFrame", "Where"]
+__all__ = [
+    "Access",
+    "Block",
+    "FaultKind",
+    "FaultRecord",
+    "FaultThread",
+    "NativeFrame",
+    "PythonFrame",
+    "Where",
+]
 
 FaultKind = Literal[
     "overflow",
@@ -137,8 +146,8 @@ class FaultRecord:
         access: what the instruction did.
         size: how many bytes of the access lie where they must not, from ``address`` on.
         address: the first such byte.
-        distance: in bytes from the end of the block (0 is the first byte past it), below zero from its start; inside
-            a freed block from its start.
+        distance: in bytes from the end of the block (0 is the first byte past it), below zero from its start;
+            inside a freed block from its start.
         recovered: whether the program goes on.
         signal: the number of the signal; 0 for what was found without one.
         block: the memory it is about.

@@ -1,0 +1,91 @@
+"""Child programs, run by plain Python and under ``memprot run``, and compared from outside."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+MEMPROT_RUN = (sys.executable, "-m", "memprot", "run", "--quiet")
+# Where the fault engine is not built, the program runs on behind one sentence.
+WITHOUT_ENGINE = re.compile(rb"^memprot: the fault engine could not start, [^\n]*\n", re.MULTILINE)
+# faulthandler's number of a thread is an address, another one in every process.
+THREAD = re.compile(rb"[Tt]hread 0x[0-9a-f]+")
+HAS_ENGINE = find_spec("memprot.faults.engine") is not None
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+class Outcome(NamedTuple):
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+Interaction = Callable[["subprocess.Popen[bytes]"], object]
+
+
+class Runner:
+    """Runs command lines in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        interact: Interaction | None = None,
+    ) -> Outcome:
+        child = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**ENVIRONMENT, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with child:
+            if interact is not None:
+                interact(child)
+            stdout, stderr = child.communicate(stdin, timeout=60)
+        if not HAS_ENGINE:
+            stderr = WITHOUT_ENGINE.sub(b"", stderr)
+        return Outcome(child.returncode, stdout, THREAD.sub(b"Thread", stderr))
+
+    def both(
+        self,
+        *program: str,
+        flags: Sequence[str] = (),
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        interact: Interaction | None = None,
+    ) -> Outcome:
+        """What plain Python makes of a program, after a check that memprot makes the same of it."""
+        python, *rest = MEMPROT_RUN
+        plain, guarded = (
+            self.run(command, stdin=stdin, environment=environment, interact=interact)
+            for command in (
+                (sys.executable, *flags, *program),
+                (python, *flags, *rest, *program),
+            )
+        )
+        assert guarded == plain
+        return plain
+
+    def script(self, text: str, name: str = "app.py") -> str:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return name
+
+
+@pytest.fixture()
+def runner(tmp_path: Path) -> Runner:
+    return Runner(tmp_path)
