@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, SupportsIndex, final, overload
+from typing import Any, ParamSpec, SupportsIndex, TypeVar, final, overload
 
 from typing_extensions import Buffer
 
 from memprot.faults.error import FaultError
 from memprot.prot import Prot
 from memprot.space.mapping import MappingKind
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 # The system calls (_native/calls.c)
 
@@ -585,13 +588,7 @@ def symbol_at_file_offset(path: str | os.PathLike[str], offset: int, /) -> tuple
     >>> function, library, offset = _native.symbol_at_file_offset(sys.executable, 0)
     >>> function is None, library == sys.executable
     (True, True)
-"""The manual of memprot's C extension: what crosses between C and Python, with no policy in it."""
-
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+    """
 
 # What the process leaves behind (_native/exit.c)
 

@@ -27,7 +27,9 @@ SAFE = frozenset(
         "memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strnlen",
     )
 )
-NO_CALLS = frozenset(("_Atomic", "if", "while", "for", "switch", "return", "sizeof", "defined", "typeof", "asm", "__asm__"))
+NO_CALLS = frozenset(
+    ("_Atomic", "if", "while", "for", "switch", "return", "sizeof", "defined", "typeof", "asm", "__asm__")
+)
 BUILT_IN = re.compile(r"^(__atomic_|__sync_|__builtin_|atomic_)\w+$")
 MACRO = re.compile(r"^[A-Z][A-Z0-9_]*$")
 DEFINITION = re.compile(
