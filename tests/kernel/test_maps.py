@@ -299,9 +299,7 @@ def test_a_zombie_has_no_address_space() -> None:
 
 
 def test_after_an_execve_it_speaks_of_the_new_program() -> None:
-    program = (
-        "import os, sys; print('ready', flush=True); sys.stdin.readline(); os.execv('/bin/cat', ['cat'])"
-    )
+    program = "import os; print('ready', flush=True); os.read(0, 1); os.execv('/bin/cat', ['cat'])"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
