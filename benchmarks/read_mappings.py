@@ -20,7 +20,7 @@ CORE = Path(__file__).parent.parent / "libmemprot"
 def compiled(folder: str) -> ctypes.CDLL:
     """The parser of the C core, without Python around it."""
     library = Path(folder) / "maps.so"
-    sources = [CORE / "maps.c", CORE / "mapping.c"]
+    sources = [CORE / name for name in ("maps.c", "mapping.c", "query.c")]
     subprocess.run(["cc", "-O3", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", library, *sources], check=True)
     return ctypes.CDLL(str(library))
 

@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// PATH_MAX, the most that memprot_maps_query writes.
+enum { MEMPROT_NAME_SIZE = 4096 };
+
 /// What a mapping is for, as far as its line tells.
 enum memprot_kind {
     MEMPROT_KIND_ANONYMOUS,     // private memory without a file
