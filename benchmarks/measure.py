@@ -38,9 +38,7 @@ class Row:
         return self.ratio >= self.target if self.faster else self.ratio <= self.target
 
 
-def interleaved(
-    ours: Callable[[], object], theirs: Callable[[], object], runs: int
-) -> tuple[float, float, float]:
+def interleaved(ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> tuple[float, float, float]:
     """The median seconds of each side over that many runs in turn, and the median ratio of a turn."""
     times: tuple[list[float], list[float]] = ([], [])
     # The first run of anything pays for what the others find ready.

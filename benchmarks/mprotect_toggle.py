@@ -28,9 +28,7 @@ void toggle(void *page, long size, long count) {
 def compiled(folder: str) -> ctypes.CDLL:
     """The loop in C, as a library."""
     library = Path(folder) / "toggle.so"
-    subprocess.run(
-        ["cc", "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=SOURCE.encode(), check=True
-    )
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=SOURCE.encode(), check=True)
     loaded = ctypes.CDLL(str(library))
     loaded.toggle.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_long)
     return loaded

@@ -23,8 +23,8 @@ static inline int memprot_mprotect(uintptr_t address, size_t length, unsigned lo
 /// @param[in] offset in bytes, a multiple of the page size.
 /// @return the address, or MAP_FAILED as an integer (UINTPTR_MAX) with errno set. May run in a signal
 /// handler.
-uintptr_t memprot_mmap(uintptr_t address, size_t length, unsigned long prot, unsigned long flags,
-                       unsigned long fd, uint64_t offset);
+uintptr_t memprot_mmap(uintptr_t address, size_t length, unsigned long prot, unsigned long flags, unsigned long fd,
+                       uint64_t offset);
 
 /// munmap(2). @return 0, or -1 with errno set. May run in a signal handler.
 int memprot_munmap(uintptr_t address, size_t length);

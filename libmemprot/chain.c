@@ -17,8 +17,7 @@ static bool is_current(const struct sigaction *action, memprot_handler *handler)
 
 int memprot_chain_install(memprot_handler *handler) {
     // NODEFER: a fault inside the handler reaches the next handler instead of killing the process in silence.
-    struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER},
-                     current;
+    struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, current;
     for (size_t i = 0; i < 2; i++) {
         if (sigaction(signals[i], NULL, &current) < 0)
             return -1;
@@ -43,9 +42,7 @@ int memprot_chain_uninstall(memprot_handler *handler) {
 }
 
 // May run in a signal handler.
-static struct sigaction *previous_of(int signal) {
-    return &previous[signal == SIGBUS];
-}
+static struct sigaction *previous_of(int signal) { return &previous[signal == SIGBUS]; }
 
 // May run in a signal handler.
 static void die_by_default(int signal, bool sent) {
@@ -79,9 +76,7 @@ void memprot_chain_next(int signal, siginfo_t *info, void *context) {
 }
 
 // May run in a signal handler.
-bool memprot_chain_is_passing(void) {
-    return passing;
-}
+bool memprot_chain_is_passing(void) { return passing; }
 
 // May run in a signal handler.
 bool memprot_chain_is_final(int signal) {

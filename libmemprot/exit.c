@@ -94,8 +94,8 @@ static const char *append(char **end, const char *string) {
 }
 
 int memprot_exit_set(const struct memprot_exit *plan) {
-    size_t size = sizeof *plan + text(plan->path).iov_len + text(plan->head).iov_len +
-                  text(plan->body).iov_len + text(plan->words).iov_len + 4;
+    size_t size = sizeof *plan + text(plan->path).iov_len + text(plan->head).iov_len + text(plan->body).iov_len +
+                  text(plan->words).iov_len + 4;
     struct memprot_exit *copy = malloc(size);
     if (copy == NULL)
         return -1;

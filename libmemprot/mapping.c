@@ -94,9 +94,8 @@ static bool is_this_file(const struct memprot_mapping *mapping, const char *name
     struct statx found;
     // Neither a network nor an automount is worth waiting for here.
     int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
-    return syscall(SYS_statx, AT_FDCWD, name, flags, STATX_INO, &found) == 0 &&
-           found.stx_ino == mapping->inode && found.stx_dev_major == mapping->device_major &&
-           found.stx_dev_minor == mapping->device_minor;
+    return syscall(SYS_statx, AT_FDCWD, name, flags, STATX_INO, &found) == 0 && found.stx_ino == mapping->inode &&
+           found.stx_dev_major == mapping->device_major && found.stx_dev_minor == mapping->device_minor;
 }
 
 // May run in a signal handler.
@@ -106,8 +105,7 @@ void memprot_mapping_name(struct memprot_mapping *mapping, const char *name, siz
     mapping->path = length == 0 ? NULL : name;
     mapping->path_length = (uint32_t)length;
     mapping->deleted = false;
-    if (length > suffix_length && name[0] == '/' &&
-        memcmp(name + length - suffix_length, suffix, suffix_length) == 0) {
+    if (length > suffix_length && name[0] == '/' && memcmp(name + length - suffix_length, suffix, suffix_length) == 0) {
         int saved = errno;
         mapping->deleted = true;
         mapping->path_length -= (uint32_t)suffix_length;

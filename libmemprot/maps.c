@@ -30,9 +30,7 @@ struct reading {
     size_t named; // the index of the mapping it belongs to
 };
 
-void memprot_maps_init(struct memprot_maps *ret) {
-    *ret = (struct memprot_maps){0};
-}
+void memprot_maps_init(struct memprot_maps *ret) { *ret = (struct memprot_maps){0}; }
 
 static void free_paths(struct memprot_maps *maps) {
     while (maps->paths != NULL) {
@@ -65,9 +63,7 @@ static char *keep_name(struct memprot_maps *maps, const char *name, size_t lengt
     struct memprot_path_block *block = maps->paths;
     if (block == NULL || block->size - block->used <= length) {
         // The first block is small: most callers of memprot_maps_find want one name.
-        size_t size = length + 1 > PATH_BLOCK_SIZE ? length + 1
-                      : block == NULL              ? length + 256
-                                                   : PATH_BLOCK_SIZE;
+        size_t size = length + 1 > PATH_BLOCK_SIZE ? length + 1 : block == NULL ? length + 256 : PATH_BLOCK_SIZE;
         block = malloc(sizeof *block + size);
         if (block == NULL)
             return NULL;
@@ -134,8 +130,7 @@ static char *unescaped_name(struct reading *reading, const struct memprot_mappin
     return copy;
 }
 
-static int parse_name(struct reading *reading, struct memprot_mapping *mapping, const char *name,
-                      size_t length) {
+static int parse_name(struct reading *reading, struct memprot_mapping *mapping, const char *name, size_t length) {
     if (length == 0) {
         memprot_mapping_name(mapping, NULL, 0, false);
         return 0;
@@ -180,8 +175,8 @@ static bool parse_numbers(const char **text, struct memprot_mapping *mapping) {
     if ((at[0] != 'r' && at[0] != '-') || (at[1] != 'w' && at[1] != '-') || (at[2] != 'x' && at[2] != '-') ||
         (at[3] != 's' && at[3] != 'p') || at[4] != ' ')
         return false;
-    mapping->prot = (uint8_t)((at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) |
-                              (at[2] == 'x' ? PROT_EXEC : 0));
+    mapping->prot =
+        (uint8_t)((at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) | (at[2] == 'x' ? PROT_EXEC : 0));
     mapping->shared = at[3] == 's';
     at += 5;
     mapping->offset = parse_hexadecimal(&at);
@@ -333,8 +328,7 @@ const struct memprot_mapping *memprot_maps_at(const struct memprot_maps *maps, u
     return low < maps->count && maps->mappings[low].start <= address ? &maps->mappings[low] : NULL;
 }
 
-int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps,
-                      const struct memprot_mapping **ret) {
+int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret) {
     char name[MEMPROT_NAME_SIZE];
     struct memprot_mapping found;
     *ret = NULL;

@@ -30,8 +30,7 @@ struct memprot_mapping {
     uint64_t start, stop; // addresses, half-open
     uint64_t offset;      // of start in the file, in bytes
     uint64_t inode;
-    const char
-        *path; // not ended by a zero byte; NULL: none. Mappings of one file that follow each other share it.
+    const char *path; // not ended by a zero byte; NULL: none. Mappings of one file that follow each other share it.
     uint32_t path_length;
     uint32_t device_major, device_minor;
     uint8_t prot;
@@ -101,5 +100,4 @@ int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, ch
 /// @param[out] maps initialised; owns what ret points to, and may hold more than that.
 /// @param[out] ret NULL when no mapping holds the address.
 /// @return 0, or -1 with errno set as memprot_maps_read does.
-int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps,
-                      const struct memprot_mapping **ret);
+int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret);

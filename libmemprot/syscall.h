@@ -6,8 +6,7 @@
 
 /// A system call of three arguments.
 /// @return what the kernel returns: on failure the errno, negated. May run in a signal handler.
-static inline long memprot_syscall3(long number, unsigned long first, unsigned long second,
-                                    unsigned long third) {
+static inline long memprot_syscall3(long number, unsigned long first, unsigned long second, unsigned long third) {
 #if defined(__x86_64__)
     long result;
     __asm__ volatile("syscall"

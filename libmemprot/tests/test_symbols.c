@@ -24,9 +24,7 @@ static char folder[] = "/tmp/test_symbols.XXXXXX";
 static int called;
 
 // noipa: or their addresses might be those of another function with the same body.
-__attribute__((noipa)) static void only_static(void) {
-    called += 1;
-}
+__attribute__((noipa)) static void only_static(void) { called += 1; }
 
 static uintptr_t return_address;
 
@@ -38,18 +36,14 @@ __attribute__((noipa, noreturn)) static void never_returns(void) {
 }
 
 // Nothing comes back from the call, so that the function ends with it.
-__attribute__((noipa)) static void ends_with_a_call(void) {
-    never_returns();
-}
+__attribute__((noipa)) static void ends_with_a_call(void) { never_returns(); }
 
-static bool is(const char *actual, const char *expected) {
-    return actual && strcmp(actual, expected) == 0;
-}
+static bool is(const char *actual, const char *expected) { return actual && strcmp(actual, expected) == 0; }
 
-#define CHECK_SYMBOL(symbol, name, file, bytes)                                                              \
-    CHECK(is((symbol).function, name) && is((symbol).library, file) && (symbol).offset == (bytes),           \
-          "%s: %s+%#lx", (symbol).library ? (symbol).library : "no library",                                 \
-          (symbol).function ? (symbol).function : "no function", (unsigned long)(symbol).offset)
+#define CHECK_SYMBOL(symbol, name, file, bytes)                                                                        \
+    CHECK(is((symbol).function, name) && is((symbol).library, file) && (symbol).offset == (bytes), "%s: %s+%#lx",      \
+          (symbol).library ? (symbol).library : "no library", (symbol).function ? (symbol).function : "no function",   \
+          (unsigned long)(symbol).offset)
 
 static void test_a_static_function_has_its_name(void) {
     struct memprot_symbol symbol;
@@ -87,8 +81,8 @@ static void test_code_without_a_symbol_has_an_offset_from_the_load_address(void)
     struct memprot_symbol symbol;
     // The ELF header is loaded, and no function.
     CHECK(memprot_symbol_find((uintptr_t)__executable_start + 3, &symbol), "not found");
-    CHECK(!symbol.function && is(symbol.library, executable) && symbol.offset == 3, "%s+%#lx",
-          symbol.function, (unsigned long)symbol.offset);
+    CHECK(!symbol.function && is(symbol.library, executable) && symbol.offset == 3, "%s+%#lx", symbol.function,
+          (unsigned long)symbol.offset);
 }
 
 static void test_the_kernels_own_object_is_found_without_a_file(void) {

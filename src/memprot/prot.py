@@ -128,9 +128,7 @@ def as_prot(value: Prot | str | int) -> Prot:
     if isinstance(value, Prot):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TypeError(
-            f"a protection must be a Prot, a string such as 'r-x' or an int, not {type(value).__name__}"
-        )
+        raise TypeError(f"a protection must be a Prot, a string such as 'r-x' or an int, not {type(value).__name__}")
     if isinstance(value, int) and value < 0:
         raise ValueError(f"a protection is a set of flags and cannot be negative, as {value} is")
     return Prot(value)

@@ -22,9 +22,7 @@ from memprot.flags import MapFlag
 
 ANONYMOUS = MapFlag.PRIVATE | MapFlag.ANONYMOUS
 RW = Prot.READ | Prot.WRITE
-LINE = re.compile(
-    rb"([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-])([sp]) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)\n"
-)
+LINE = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-])([sp]) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)\n")
 Fields = tuple[int, int, str, bool, int, tuple[int, int], int, str | None]
 
 
@@ -61,9 +59,7 @@ SLEEPER = "import sys; print('ready', flush=True); sys.stdin.read()"
 @contextmanager
 def child() -> Iterator[int]:
     """A process that stands still."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         yield process.pid
@@ -228,9 +224,7 @@ def test_a_zombie_has_no_address_space() -> None:
 
 def test_after_an_execve_it_speaks_of_the_new_program() -> None:
     program = "import os; print('ready', flush=True); os.read(0, 1); os.execv('/bin/cat', ['cat'])"
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()

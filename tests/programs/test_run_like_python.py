@@ -156,9 +156,7 @@ def test_a_program_may_handle_its_own_signals(runner: "Runner") -> None:
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS"])
 @pytest.mark.parametrize("handler", ["SIG_DFL", "SIG_IGN", "lambda number, frame: print('handled', number)"])
-def test_its_own_handler_of_a_fault_signal_is_called_for_kill(
-    runner: "Runner", name: str, handler: str
-) -> None:
+def test_its_own_handler_of_a_fault_signal_is_called_for_kill(runner: "Runner", name: str, handler: str) -> None:
     handler = f"signal.{handler}" if handler.startswith("SIG") else handler
     script = runner.script(
         f"import os, signal\nsignal.signal(signal.{name}, {handler})\n"
@@ -290,8 +288,7 @@ def test_callbacks_at_exit_run_in_the_order_of_python(runner: "Runner") -> None:
 
 def test_no_thread_and_no_descriptor_is_added(runner: "Runner") -> None:
     script = runner.script(
-        "import os, threading, time\n"
-        "print(threading.active_count(), sorted(os.listdir('/proc/self/fd')))\n"
+        "import os, threading, time\nprint(threading.active_count(), sorted(os.listdir('/proc/self/fd')))\n"
     )
     runner.both(script)
 

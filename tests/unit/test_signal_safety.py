@@ -28,7 +28,7 @@ SAFE = frozenset(
     )
 )
 NO_CALLS = frozenset(
-    ("_Atomic", "if", "while", "for", "switch", "return", "sizeof", "defined", "typeof", "asm", "__asm__")
+    ("_Atomic", "if", "while", "for", "switch", "return", "sizeof", "defined", "typeof", "asm", "__asm__", "volatile")
 )
 BUILT_IN = re.compile(r"^(__atomic_|__sync_|__builtin_|atomic_)\w+$")
 MACRO = re.compile(r"^[A-Z][A-Z0-9_]*$")

@@ -149,11 +149,9 @@ static PyObject *python_frames(const struct memprot_record *record) {
         const char *file = record->text + at + sizeof line, *function = file + strlen(file) + 1;
         at = (uint32_t)(function + strlen(function) + 1 - record->text);
         PyObject *file_string = PyUnicode_DecodeUTF8(file, (Py_ssize_t)strlen(file), "surrogatepass");
-        PyObject *function_string =
-            PyUnicode_DecodeUTF8(function, (Py_ssize_t)strlen(function), "surrogatepass");
-        PyObject *row = file_string && function_string
-                            ? Py_BuildValue("(OiO)", file_string, line, function_string)
-                            : NULL;
+        PyObject *function_string = PyUnicode_DecodeUTF8(function, (Py_ssize_t)strlen(function), "surrogatepass");
+        PyObject *row =
+            file_string && function_string ? Py_BuildValue("(OiO)", file_string, line, function_string) : NULL;
         Py_XDECREF(file_string);
         Py_XDECREF(function_string);
         if (!row || PyList_Append(frames, row) < 0)
@@ -171,8 +169,7 @@ static PyObject *block_of(const struct memprot_record *record) {
     const struct memprot_block *block = &record->block;
     if (!block->address)
         Py_RETURN_NONE;
-    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size,
-                         block->stack);
+    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size, block->stack);
 }
 
 static PyObject *counters_of(const struct memprot_record *record) {
@@ -267,8 +264,7 @@ static void limit_backtraces(void) {
     Dl_info info;
     const ElfW(Sym) *symbol = NULL;
     uintptr_t loop = (uintptr_t)_PyEval_EvalFrameDefault;
-    if (dladdr1((void *)loop, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol &&
-        info.dli_saddr == (void *)loop)
+    if (dladdr1((void *)loop, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol && info.dli_saddr == (void *)loop)
         memprot_backtrace_set_limit(loop, loop + symbol->st_size);
 }
 

@@ -1,5 +1,6 @@
 // What the process leaves behind when it ends.
 #include "binding.h"
+#include "docstrings.h"
 
 #include "document.h"
 #include "exit.h"
@@ -18,9 +19,8 @@ static PyObject *set_exit(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pid", "path", "head", "body", "words", "listed", "replacement", NULL};
     struct memprot_exit plan;
     int pid;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iO&yyypi:set_exit", names, &pid, bytes_or_none,
-                                     &plan.path, &plan.head, &plan.body, &plan.words, &plan.listed,
-                                     &plan.replacement))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iO&yyypi:set_exit", names, &pid, bytes_or_none, &plan.path,
+                                     &plan.head, &plan.body, &plan.words, &plan.listed, &plan.replacement))
         return NULL;
     plan.pid = pid;
     if (memprot_exit_set(&plan) < 0)
@@ -63,13 +63,11 @@ static PyObject *write_document(PyObject *module, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"set_exit", (PyCFunction)(void (*)(void))set_exit, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"leave", leave, METH_O, NULL},
-    {"die", die, METH_VARARGS, NULL},
-    {"write_document", write_document, METH_VARARGS, NULL},
+    {"set_exit", (PyCFunction)(void (*)(void))set_exit, METH_VARARGS | METH_KEYWORDS, DOC_set_exit},
+    {"leave", leave, METH_O, DOC_leave},
+    {"die", die, METH_VARARGS, DOC_die},
+    {"write_document", write_document, METH_VARARGS, DOC_write_document},
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_exit(PyObject *module) {
-    return PyModule_AddFunctions(module, methods);
-}
+int memprot_add_exit(PyObject *module) { return PyModule_AddFunctions(module, methods); }

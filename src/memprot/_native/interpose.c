@@ -1,5 +1,6 @@
 // A function that takes another's place and cannot be told from it: a builtin leaves no frame in tracebacks.
 #include "binding.h"
+#include "docstrings.h"
 
 #include <string.h>
 
@@ -70,8 +71,8 @@ static PyObject *new_self(PyObject *module_name, PyObject *function, PyObject *b
     if (self == NULL)
         return NULL;
     PyObject *dict = PyModule_GetDict(self);
-    if (PyDict_SetItemString(dict, "function", function) < 0 ||
-        PyDict_SetItemString(dict, "before", before) < 0 || PyDict_SetItemString(dict, "after", after) < 0)
+    if (PyDict_SetItemString(dict, "function", function) < 0 || PyDict_SetItemString(dict, "before", before) < 0 ||
+        PyDict_SetItemString(dict, "after", after) < 0)
         Py_CLEAR(self);
     return self;
 }
@@ -82,8 +83,8 @@ static PyObject *interpose(PyObject *module, PyObject *args, PyObject *kwargs) {
     PyObject *function;
     PyObject *before = Py_None;
     PyObject *after = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|OO:interpose", names, &PyCFunction_Type, &function,
-                                     &before, &after))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|OO:interpose", names, &PyCFunction_Type, &function, &before,
+                                     &after))
         return NULL;
     PyObject *module_name = PyObject_GetAttrString(function, "__module__");
     if (module_name == NULL)
@@ -97,10 +98,8 @@ static PyObject *interpose(PyObject *module, PyObject *args, PyObject *kwargs) {
 }
 
 static PyMethodDef methods[] = {
-    {"interpose", (PyCFunction)(void (*)(void))interpose, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"interpose", (PyCFunction)(void (*)(void))interpose, METH_VARARGS | METH_KEYWORDS, DOC_interpose},
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_interpose(PyObject *module) {
-    return PyModule_AddFunctions(module, methods);
-}
+int memprot_add_interpose(PyObject *module) { return PyModule_AddFunctions(module, methods); }

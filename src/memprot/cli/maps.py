@@ -99,9 +99,7 @@ def _as_data(pid: int, layout: "Layout") -> dict[str, object]:
             }
             for mapping in layout
         ],
-        "totals": {
-            name: {"mappings": count[name], "bytes": size[name]} for _, name, _ in _STYLES if name in count
-        },
+        "totals": {name: {"mappings": count[name], "bytes": size[name]} for _, name, _ in _STYLES if name in count},
     }
 
 
@@ -134,9 +132,7 @@ def _lines(layout: "Layout") -> "Iterable[Text]":
 
     width = max((len(f"{mapping.stop:x}") for mapping in layout), default=1)
     kind_width = max((len(mapping.kind) for mapping in layout), default=1)
-    yield Text(
-        f"{'start':>{width}} {'stop':>{width}} {'size':>10} prot {'kind':<{kind_width}} name", style="bold"
-    )
+    yield Text(f"{'start':>{width}} {'stop':>{width}} {'size':>10} prot {'kind':<{kind_width}} name", style="bold")
     for mapping in layout:
         yield Text(
             f"{mapping.start:>{width}x} {mapping.stop:>{width}x} {_size(mapping.size):>10} "

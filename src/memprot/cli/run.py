@@ -118,7 +118,5 @@ def _document_path(given: str) -> str:
         path = os.path.realpath(path)
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
-        raise click.BadParameter(
-            f"the folder {folder!r} does not exist; create it first.", param_hint="--json"
-        )
+        raise click.BadParameter(f"the folder {folder!r} does not exist; create it first.", param_hint="--json")
     return path

@@ -97,9 +97,7 @@ def _extent(ndarray: Any, array: object) -> tuple[int, int]:
     shape = ndarray.shape.__get__(array)
     if 0 in shape:
         return start, start
-    spans = [
-        (length - 1) * stride for length, stride in zip(shape, ndarray.strides.__get__(array), strict=True)
-    ]
+    spans = [(length - 1) * stride for length, stride in zip(shape, ndarray.strides.__get__(array), strict=True)]
     first = start + sum(span for span in spans if span < 0)
     return first, start + sum(span for span in spans if span > 0) + ndarray.itemsize.__get__(array)
 

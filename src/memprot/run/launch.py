@@ -69,9 +69,7 @@ def _refuse_flags() -> None:
         if present:
             raise CannotRunError(f"memprot cannot start under python {flag}: {why}; leave the flag out.")
     if not sys.executable:
-        raise CannotRunError(
-            "memprot cannot start: this Python does not know its own path (sys.executable is empty)."
-        )
+        raise CannotRunError("memprot cannot start: this Python does not know its own path (sys.executable is empty).")
     if os.pathsep in _STARTUP:
         raise CannotRunError(
             f"memprot cannot start from {_STARTUP!r}: PYTHONPATH cannot hold a path with {os.pathsep!r}; "

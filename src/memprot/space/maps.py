@@ -128,9 +128,7 @@ class AddressSpace:
 
 def _refuse(pid: int | None, error: OSError) -> NoReturn:
     if error.errno in _REFUSED:
-        raise PermissionError(
-            error.errno, f"the mappings of process {pid} may not be read: {_why(pid)}"
-        ) from error
+        raise PermissionError(error.errno, f"the mappings of process {pid} may not be read: {_why(pid)}") from error
     if error.errno not in _GONE:
         raise error
     if not os.path.exists("/proc/self/maps"):
