@@ -1,5 +1,5 @@
 // What the name at the end of a line of /proc/PID/maps says about the mapping.
-#include "maps.h"
+#include "mapping.h"
 
 #include <errno.h>
 #include <fcntl.h>

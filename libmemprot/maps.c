@@ -1,4 +1,5 @@
 #include "maps.h"
+#include "query.h"
 
 #include <errno.h>
 #include <stdlib.h>

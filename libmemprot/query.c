@@ -1,5 +1,5 @@
 // PROCMAP_QUERY: the kernel's answer about one address, without any text.
-#include "maps.h"
+#include "query.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
