@@ -3,6 +3,9 @@
 
 #include "mapping.h"
 
+/// PATH_MAX, the most that memprot_maps_query writes.
+enum { MEMPROT_NAME_SIZE = 4096 };
+
 /// Ask the kernel for the mapping that holds an address (PROCMAP_QUERY, Linux 6.11): no text is read.
 ///
 /// The gate page [vsyscall] stands in the text but is unknown to this question; memprot_maps_find knows it.
