@@ -45,6 +45,7 @@ size_t memprot_operand_size(const struct memprot_instruction *instruction) {
 
 // The immediate of a general operation: its operand's size, but never more than 4 bytes. May run in a signal
 // handler.
+// May run in a signal handler.
 static size_t general_immediate_size(const struct memprot_instruction *instruction) {
     return memprot_general_size(instruction) == 2 ? 2 : 4;
 }

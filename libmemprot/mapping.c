@@ -9,11 +9,13 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+// May run in a signal handler.
 static bool starts_with(const struct memprot_mapping *mapping, const char *prefix) {
     size_t length = strlen(prefix);
     return mapping->path_length >= length && memcmp(mapping->path, prefix, length) == 0;
 }
 
+// May run in a signal handler.
 static bool equals(const struct memprot_mapping *mapping, const char *name) {
     return mapping->path_length == strlen(name) && starts_with(mapping, name);
 }
@@ -37,6 +39,7 @@ const char *memprot_kind_name(enum memprot_kind kind) {
     return names[kind];
 }
 
+// May run in a signal handler.
 static enum memprot_kind bracketed_kind(const struct memprot_mapping *mapping) {
     if (equals(mapping, "[heap]"))
         return MEMPROT_KIND_HEAP;
@@ -56,6 +59,7 @@ static enum memprot_kind bracketed_kind(const struct memprot_mapping *mapping) {
 }
 
 // Files of the kernel's own mounts never had a name in a directory, so they always read as deleted.
+// May run in a signal handler.
 static enum memprot_kind nameless_file_kind(const struct memprot_mapping *mapping) {
     if (starts_with(mapping, "/memfd:"))
         return MEMPROT_KIND_MEMFD;
@@ -90,6 +94,7 @@ enum memprot_kind memprot_mapping_kind(const struct memprot_mapping *mapping) {
     return MEMPROT_KIND_FILE;
 }
 
+// May run in a signal handler.
 static bool is_this_file(const struct memprot_mapping *mapping, const char *name) {
     struct statx found;
     // Neither a network nor an automount is worth waiting for here.

@@ -12,6 +12,7 @@
 
 #include "backtrace.h"
 #include "interpreter.h"
+#include "scope.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -19,6 +20,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #if PY_VERSION_HEX >= 0x030d0000
 #define ASYNC_EXCEPTION_BIT ((uintptr_t)1 << 3) // _PY_ASYNC_EXCEPTION_BIT of pycore_ceval.h
@@ -73,6 +75,34 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
 
 // ---- delivering
 
+#if PY_VERSION_HEX < 0x030c0000
+// CPython 3.11 instantiates an asynchronous exception only where it is caught, when the frames that could tell an
+// array's name may be gone. A pending call can raise the instance itself; but it runs in the main thread only.
+static atomic_bool raise_scheduled;
+
+static int raise_pending(void *unused) {
+    (void)unused;
+    atomic_store(&raise_scheduled, false);
+    PyObject *error = memprot_scope_take();
+    if (error) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
+static bool deliver_to_main_thread(void) {
+    if (memprot_fault_thread() != getpid())
+        return false;
+    if (!atomic_exchange(&raise_scheduled, true) && Py_AddPendingCall(raise_pending, NULL) < 0) {
+        atomic_store(&raise_scheduled, false);
+        return false;
+    }
+    return true;
+}
+#endif
+
 // May run in a signal handler. (The interpreter's list of threads is locked for a moment by
 // PyThreadState_SetAsyncExc.)
 static void deliver_to(PyThreadState *thread, bool attached) {
@@ -126,6 +156,9 @@ static void deliver(int owner, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
     if (policy == MEMPROT_POLICY_LOG || (owner == MEMPROT_OWNER_ANYONE && !memprot_fault_in_scope())) {
         schedule_drain();
+#if PY_VERSION_HEX < 0x030c0000
+    } else if (thread && deliver_to_main_thread()) {
+#endif
     } else if (thread) {
         deliver_to(thread, memprot_attached_thread() == thread);
     } else if (owner != MEMPROT_OWNER_ANYONE && (thread = thread_by_id(owner)) != NULL) {

@@ -25,7 +25,12 @@ ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "execute")
 
 
 class NativeRecord(NamedTuple):
-    """One record as the binding hands it over."""
+    """One record as the binding hands it over.
+
+    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0)
+    >>> NativeRecord._make(row).thread_name
+    'python'
+    """
 
     sequence: int
     thread: int
@@ -42,13 +47,22 @@ class NativeRecord(NamedTuple):
 
 
 def cause_of(native: NativeRecord) -> Cause:
+    """What forbade the access.
+
+    >>> cause_of(NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, True, None, (), None, 0))
+    'guard'
+    """
     if native.signal == signal.SIGBUS:
         return "bus"
     return "guard" if native.guard else "protection"
 
 
 def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
-    """The guarded block the access belongs to: an array in a pool, or a guarded Region."""
+    """The guarded block the access belongs to: an array in a pool, or a guarded Region.
+
+    >>> block_of(NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0)) is None
+    True
+    """
     if native.block or not native.guard:
         return native.block
     region = _native.region_at(native.address)
@@ -56,7 +70,11 @@ def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
 
 
 def as_record(native: NativeRecord) -> FaultRecord:
-    """Complete a record with what can be found out now: names, symbols, the mapping."""
+    """Complete a record with what can be found out now: names, symbols, the mapping.
+
+    >>> as_record(NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0)).kind
+    'protection'
+    """
     block = block_of(native)
     kind: FaultKind = "protection"
     distance = None
@@ -86,11 +104,21 @@ def as_record(native: NativeRecord) -> FaultRecord:
 
 
 def python_frames(rows: tuple[tuple[str, int, str], ...]) -> tuple[PythonFrame, ...]:
+    """Rows of file, line and function as frames.
+
+    >>> python_frames((("app.py", 12, "main"),))[0].line
+    12
+    """
     return tuple(PythonFrame(*row) for row in rows)
 
 
 def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
-    """Name the functions; a return address lies behind its call, which may be the function's last instruction."""
+    """Name the functions; a return address lies behind its call, which may be the function's last instruction.
+
+    >>> import ctypes
+    >>> native_frames((ctypes.cast(ctypes.CDLL(None).qsort, ctypes.c_void_p).value,))[0].function
+    'qsort'
+    """
     frames = []
     for depth, address in enumerate(instructions):
         function, library, offset = _native.symbol(address - (depth > 0))
@@ -127,4 +155,4 @@ def _thread_name(native: NativeRecord) -> str | None:
         for thread in threading.enumerate():
             if thread.native_id == native.thread:
                 return str(thread.name)
-    return native.thread_name or None
+    return "MainThread" if native.thread == os.getpid() else native.thread_name or None

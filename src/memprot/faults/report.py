@@ -136,9 +136,7 @@ def _mapping(mapping: Where) -> list[Span]:
 
 def _outcome(record: FaultRecord, policy: str) -> Span:
     if not record.recovered:
-        return _end(record)
-    if policy == "abort":
-        return "red", "The program is ended, as --on-fault abort asks."
+        return _end(record, policy)
     intact = {
         "write": "no byte of the program's data was changed",
         "read": "what it read means nothing, so its result does not either",
@@ -149,12 +147,14 @@ def _outcome(record: FaultRecord, policy: str) -> Span:
     return "yellow", f"The program goes on; {intact}."
 
 
-def _end(record: FaultRecord) -> Span:
+def _end(record: FaultRecord, policy: str) -> Span:
     name = signal_name(record.signal)
     if name is None:
         return "yellow", "It was found without a signal; the program goes on."
     if record.kind in ("unmapped", "protection", "bus"):
         return "red", f"The program dies of {name}, as it would have without memprot."
+    if policy == "abort":
+        return "red", f"The program dies of {name}, as --on-fault abort asks."
     return "red", f"The program dies of {name}: it cannot go on from here."
 
 

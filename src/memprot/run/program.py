@@ -50,6 +50,11 @@ def start(activation: str) -> None:
 def _start_engine(session: Session) -> None:
     from memprot.faults import engine
 
+    from memprot.run.crash import command
+
+    _native.use_alternate_stack()
+    environment = [b"%s=%s" % item for item in os.environb.items()]
+    _native.set_crash_reporter(command(session.options.on_fault, session.options.json), environment)
     engine.set_policy(session.options.on_fault)
     engine.add_listener(session.hear)
     keep_in_front(engine.reinstall)
