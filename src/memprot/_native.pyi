@@ -609,7 +609,8 @@ def set_exit(
     Source: on_exit(3).
 
     >>> import subprocess, sys
-    >>> program = "from memprot._native import set_exit as f; import os; f(os.getpid(), None, b'', b'', b'bye', False, 3)"
+    >>> program = "from memprot import _native; _native.set_exit({}, None, b'', b'', b'bye', False, 3)"
+    >>> program = "import os; " + program.format("os.getpid()")
     >>> done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE)
     >>> done.returncode, done.stderr
     (3, b'bye')

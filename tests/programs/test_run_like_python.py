@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Runner
+    from tests.programs.conftest import Runner
 
 LOOK_AROUND = """
 import os, sys
@@ -240,7 +240,8 @@ def test_what_memprot_replaces_looks_and_pickles_as_before(runner: "Runner") -> 
     script = runner.script(
         "import faulthandler, os, pickle, posix, signal\n"
         "for f in (os._exit, signal.signal, faulthandler.enable, faulthandler.disable):\n"
-        "    print(f.__name__, f.__qualname__, f.__module__, type(f), f.__doc__, getattr(f, '__text_signature__', None))\n"
+        "    print(f.__name__, f.__qualname__, f.__module__, type(f), f.__doc__)\n"
+        "    print(getattr(f, '__text_signature__', None))\n"
         "    print(pickle.loads(pickle.dumps(f)) is f)\n"
         "print(os._exit is posix._exit, os._exit)\n"
         "class Holder:\n    leave = os._exit\n"

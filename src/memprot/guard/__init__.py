@@ -52,7 +52,7 @@ def disable(target: Target = "numpy") -> None:
     _numpy.disable()
 
 
-def report() -> dict[Target, dict[str, int]]:
+def report() -> dict[str, dict[str, int]]:
     """What was guarded so far, for each target.
 
     ``arrays`` and ``bytes`` guarded since the start, ``live_arrays`` and ``live_bytes`` of these in use now,

@@ -49,7 +49,6 @@ def start(activation: str) -> None:
 
 def _start_engine(session: Session) -> None:
     from memprot.faults import engine
-
     from memprot.run.crash import command
 
     _native.use_alternate_stack()
