@@ -2,8 +2,8 @@
 //
 // Entering and leaving are C functions because a pending delivery would interrupt a Python function before
 // its first statement, and leave the scope open.
-#include "docstrings.h"
 #include "scope.h"
+#include "docstrings.h"
 
 #include "engine.h"
 
