@@ -86,6 +86,6 @@ class Runner:
         return name
 
 
-@pytest.fixture()
+@pytest.fixture
 def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path)

@@ -47,8 +47,11 @@ class Session:
         self.faults: Folding | None = None
         self._lock = RLock()
         self._cannot_write = False
-        # A child that forks while another thread tells a fault would wait for that thread for ever.
-        os.register_at_fork(after_in_child=self._forget_lock)
+        # A child made while another thread tells a fault would wait for ever for locks of that thread:
+        # this one and Python's locks of imports.
+        os.register_at_fork(
+            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
+        )
 
     @property
     def total(self) -> int:
@@ -57,12 +60,12 @@ class Session:
 
     def hear(self, record: "FaultRecord") -> None:
         """Tell a fault that is the first of its likeness and count the others; the document follows."""
-        # A run without a fault never needs them.
-        from memprot.faults.ink import Ink
-        from memprot.faults.report import render, wants_color
-        from memprot.run.folding import Folding
-
         with self._lock:
+            # A run without a fault never needs them; a fork must not come in the middle of an import.
+            from memprot.faults.ink import Ink
+            from memprot.faults.report import render, wants_color
+            from memprot.run.folding import Folding
+
             if self.faults is None:
                 self.faults = Folding()
             is_new = self.faults.add(record)
@@ -142,9 +145,6 @@ class Session:
         if not self._cannot_write:
             self._cannot_write = True
             stderr.say(f"memprot: the document {self.options.json!r} cannot be written: {error.strerror}.\n")
-
-    def _forget_lock(self) -> None:
-        self._lock = RLock()
 
 
 def _nothing() -> None:
