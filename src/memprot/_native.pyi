@@ -25,8 +25,8 @@ def set_exit(
     Source: on_exit(3).
 
     >>> import subprocess, sys
-    >>> program = "from memprot import _native; import os; " \
-    ...     "_native.set_exit(os.getpid(), None, b'', b'', b'bye', False, 3)"
+    >>> program = "from memprot import _native; import os; "
+    >>> program += "_native.set_exit(os.getpid(), None, b'', b'', b'bye', False, 3)"
     >>> done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE)
     >>> done.returncode, done.stderr
     (3, b'bye')
@@ -63,12 +63,12 @@ def write_document(path: bytes, document: bytes) -> None:
 
     Source: rename(2).
 
-    >>> import os, tempfile
+    >>> import os, pathlib, tempfile
     >>> from memprot import _native
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "report.json")
+    ...     path = pathlib.Path(folder, "report.json")
     ...     _native.write_document(os.fsencode(path), b"{}")
-    ...     open(path).read(), os.listdir(folder)
+    ...     path.read_text(), os.listdir(folder)
     ('{}', ['report.json'])
     """
 

@@ -115,8 +115,8 @@ def test_only_builtins_can_be_interposed() -> None:
         (
             (9, 2, {"arrays": 2, "bytes": 3 << 40, "resident": 0, "unguarded": 1}),
             (
-                "memprot: 9 faults, 2 of them distinct. 2 NumPy arrays were guarded, 3.0 TiB in all; their slots "
-                "hold 0 bytes.\nmemprot: 1 array was left without a guard.\n"
+                "memprot: 9 faults, 2 of them distinct. 2 NumPy arrays were guarded, 3.0 TiB in all; their "
+                "slots hold 0 bytes.\nmemprot: 1 array was left without a guard.\n"
             ),
         ),
         ((3, 1, None), "memprot: 3 faults, all alike.\n"),

@@ -21,7 +21,7 @@ def sketch(record: FaultRecord) -> list[Span]:
     >>> thread = FaultThread(4242, None)
     >>> record = FaultRecord("overflow", "write", 8, 0x10320, 0, True, 11, block, None, (), thread, None)
     >>> "".join(text for _, text in sketch(record))
-    '├────────────── 800 bytes ─────────────┤████████ 8 bytes'
+    '├───────────── 800 bytes ──────────────┤████████ 8 bytes'
     """
     if record.block is None or record.distance is None:
         return []

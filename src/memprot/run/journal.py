@@ -26,10 +26,11 @@ class Journal:
     Raises:
         OSError: from every writing method, with the errno of what could not be done to the file.
 
-    >>> import json, os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "report.json")
-    >>> Journal(path, ["app.py"]).begin()
-    >>> json.load(open(path))["exit"] is None
+    >>> import json, pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "report.json")
+    ...     Journal(str(path), ["app.py"]).begin()
+    ...     json.loads(path.read_text())["exit"] is None
     True
     """
 
