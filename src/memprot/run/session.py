@@ -1,19 +1,23 @@
 """One run: what was seen so far, and what is left behind when the process ends."""
 
+from __future__ import annotations
+
 import os
 from _thread import RLock
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from memprot import _native
 from memprot.run import stderr
 from memprot.run.journal import Journal
-from memprot.run.options import Options
 from memprot.run.summary import summary
 
+# What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from memprot.faults.record import FaultRecord
     from memprot.run.folding import Folding
+    from memprot.run.options import Options
 
 __all__ = ["Session"]
 
@@ -32,6 +36,7 @@ class Session:
         drain: makes the engine tell what it has not told yet.
         guarded: what is guarded now, by allocator; None when guarding failed.
 
+    >>> from memprot.run.options import Options
     >>> session = Session(Options(quiet=True), ["app.py"])
     >>> session.total
     0
@@ -58,7 +63,7 @@ class Session:
         """How many faults were heard of."""
         return 0 if self.faults is None else self.faults.total
 
-    def hear(self, record: "FaultRecord") -> None:
+    def hear(self, record: FaultRecord) -> None:
         """Tell a fault that is the first of its likeness and count the others; the document follows."""
         with self._lock:
             # A run without a fault never needs them; a fork must not come in the middle of an import.
@@ -123,7 +128,7 @@ class Session:
     def _guarded(self) -> Mapping[str, Mapping[str, int]]:
         return {} if self.guarded is None else self.guarded()
 
-    def _write(self, record: "FaultRecord") -> None:
+    def _write(self, record: FaultRecord) -> None:
         self.prepare()
         if self.journal is None:
             return
