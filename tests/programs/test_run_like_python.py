@@ -1,4 +1,4 @@
-"""Under ``memprot run`` a program that breaks nothing has the outcome it has under ``python``, to the letter."""
+"""A program that breaks nothing ends under ``memprot run`` as it ends under ``python``, to the letter."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ import os, sys
 print(__name__, __file__ if "__file__" in globals() else None, __spec__ and __spec__.name)
 print(sys.argv, sys.path, sys.flags, sys.warnoptions, sys._xoptions)
 print(sorted(item for item in os.environ.items() if item[0] != "_"))
-print([type(finder) for finder in sys.meta_path if "numpy" in sys.modules or "memprot" not in type(finder).__module__])
+print([type(finder) for finder in sys.meta_path if "memprot" not in type(finder).__module__])
 print("sitecustomize" in sys.modules, [entry for entry in sys.path_importer_cache if "startup" in entry])
 """
 

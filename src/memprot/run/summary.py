@@ -1,6 +1,11 @@
 """What a run comes to, in one or two lines."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+# What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["summary"]
 
