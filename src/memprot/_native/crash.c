@@ -5,6 +5,7 @@
 #include "describe.h"
 #include "docstrings.h"
 
+#include "exit.h"
 #include "guard.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -211,7 +213,7 @@ static void put_record(struct output *out, const struct memprot_record *record, 
 }
 
 // May run in a signal handler.
-static void put_plainly(struct output *out, const struct memprot_record *record) {
+static void put_plainly(struct output *out, const struct memprot_record *record, bool owned) {
     static const char *const accesses[] = {"read", "write", "execution"};
     const char *file, *function;
     int32_t line;
@@ -219,14 +221,14 @@ static void put_plainly(struct output *out, const struct memprot_record *record)
     put(out, accesses[record->access]);
     if (record->size)
         put_member(out, " of ", record->size);
-    put(out, record->size ? " bytes at " : " at ");
+    put(out, record->size == 1 ? " byte at " : record->size ? " bytes at " : " at ");
     put_hex(out, record->address);
     if (record->block.address) {
         put_member(out, record->guard ? ", in the guard of a block of " : ", in a block of ", record->block.size);
         put(out, " bytes at ");
         put_hex(out, record->block.address);
     } else {
-        put(out, record->guard ? ", in a guard" : ", on memory whose protection forbids it");
+        put(out, record->guard ? ", in a guard" : owned ? ", on memory whose protection forbids it" : "");
     }
     put_byte(out, '\n');
     for (const char *at = record->text, *end = at + record->text_length; at < end;) {
@@ -243,10 +245,23 @@ static void put_plainly(struct output *out, const struct memprot_record *record)
 
 // ---- the reporter
 
+// Limits on memory that the program set itself are no limits of the reporter. Runs in a forked child.
+static void lift_limits(void) {
+    static const int resources[] = {RLIMIT_AS, RLIMIT_DATA};
+    for (size_t i = 0; i < sizeof resources / sizeof *resources; i++) {
+        struct rlimit limit;
+        if (getrlimit(resources[i], &limit) == 0 && limit.rlim_cur != limit.rlim_max) {
+            limit.rlim_cur = limit.rlim_max;
+            setrlimit(resources[i], &limit); // when it fails, the reporter has to do with what there is
+        }
+    }
+}
+
 // May run in a signal handler.
 static bool run_reporter(int fd) {
     pid_t child = vfork();
     if (child == 0) {
+        lift_limits();
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
@@ -293,8 +308,10 @@ void memprot_crash(const struct memprot_record *record, bool owned, const uconte
     if (!record)
         return;
     bool told = reporter_argv && report(record, context);
-    if (!told && (owned || reporter_argv))
-        put_plainly(&out, record);
+    if (told || (!owned && !reporter_argv))
+        return;
+    put_plainly(&out, record, owned);
+    (void)memprot_exit_die(record->signal, NULL, 0); // what cannot be written cannot be told either
 }
 
 // ---- naming the reporter
