@@ -7,6 +7,7 @@
 
 #include "exit.h"
 #include "guard.h"
+#include "memory_file.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -288,7 +289,7 @@ static bool run_reporter(int fd) {
 // May run in a signal handler.
 static bool report(const struct memprot_record *record, const ucontext_t *context) {
     static struct output out;
-    out.fd = memfd_create("memprot-crash", MFD_CLOEXEC);
+    out.fd = memprot_memory_file_open("memprot-crash", 0);
     if (out.fd < 0)
         return false;
     put_record(&out, record, context);

@@ -265,7 +265,11 @@ class Region(_native.Region):
 
 
 class GuardedRegion(Region):
-    """What :func:`guarded` returns: a Region between two guards."""
+    """What :func:`guarded` returns: a Region between two guards.
+
+    >>> GuardedRegion(13, "left").guarded
+    True
+    """
 
     def __init__(self, size: int, side: Side) -> None:
         self._map(size, Prot.READ | Prot.WRITE, side=side)
