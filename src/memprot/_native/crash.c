@@ -10,6 +10,7 @@
 #include "memory_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -174,6 +175,7 @@ static void put_threads(struct output *out) {
 // May run in a signal handler.
 static void put_record(struct output *out, const struct memprot_record *record, const ucontext_t *context) {
     put_member(out, "{\"signal\":", (uint64_t)record->signal);
+    put_member(out, ",\"code\":", (uint64_t)record->code);
     put_member(out, ",\"access\":", record->access);
     put_member(out, ",\"address\":", record->address);
     put_member(out, ",\"size\":", record->size);
@@ -246,9 +248,9 @@ static void put_plainly(struct output *out, const struct memprot_record *record,
 
 // ---- the reporter
 
-// Limits on memory that the program set itself are no limits of the reporter. Runs in a forked child.
+// Limits that the program set itself are no limits of the reporter. Runs in a forked child.
 static void lift_limits(void) {
-    static const int resources[] = {RLIMIT_AS, RLIMIT_DATA};
+    static const int resources[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_NOFILE};
     for (size_t i = 0; i < sizeof resources / sizeof *resources; i++) {
         struct rlimit limit;
         if (getrlimit(resources[i], &limit) == 0 && limit.rlim_cur != limit.rlim_max) {
@@ -266,7 +268,7 @@ static bool run_reporter(int fd) {
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
-        if (dup2(fd, STDIN_FILENO) >= 0)
+        if (fd == STDIN_FILENO ? fcntl(fd, F_SETFD, 0) == 0 : dup2(fd, STDIN_FILENO) >= 0)
             execve(reporter_argv[0], reporter_argv, reporter_environment);
         _exit(127);
     }
@@ -290,6 +292,8 @@ static bool run_reporter(int fd) {
 static bool report(const struct memprot_record *record, const ucontext_t *context) {
     static struct output out;
     out.fd = memprot_memory_file_open("memprot-crash", 0);
+    if (out.fd < 0 && (errno == EMFILE || errno == ENFILE) && close(STDIN_FILENO) == 0)
+        out.fd = memprot_memory_file_open("memprot-crash", 0); // in a place that a dying process needs least
     if (out.fd < 0)
         return false;
     put_record(&out, record, context);
