@@ -654,7 +654,6 @@ def write_document(path: bytes, document: bytes) -> None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "report.json")
     ...     _native.write_document(os.fsencode(path), b"{}")
-    ...     pathlib.Path(path).read_text(), os.listdir(folder)
     ...     path.read_text(), os.listdir(folder)
     ('{}', ['report.json'])
     """

@@ -127,7 +127,7 @@ def test_what_is_unknown_is_left_out() -> None:
         ("raise", {"python": None}, "The program goes on; no byte of the program's data was changed."),
         ("log", {}, "The program goes on; no byte of the program's data was changed."),
         ("log", {"access": "read"}, "The program goes on; what it read means nothing"),
-        ("abort", {}, "The program is ended, as --on-fault abort asks."),
+        ("abort", {"recovered": False}, "The program dies of SIGSEGV, as --on-fault abort asks."),
         ("raise", {"recovered": False}, "The program dies of SIGSEGV: it cannot go on from here."),
         (
             "raise",
