@@ -1,5 +1,6 @@
 """Memory to misbehave on, and child programs to misbehave in."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -24,6 +25,15 @@ def read_content(region: Region) -> bytes:
         data = memory.read(region.size)
     assert data is not None
     return data
+
+
+@pytest.fixture(autouse=True)
+def no_callbacks_of_the_collector() -> Iterator[None]:
+    """Hypothesis leaves one behind, and what is raised in one by chance ends there, as in every finalizer."""
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks[:] = callbacks
 
 
 @pytest.fixture
