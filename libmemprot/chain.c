@@ -57,6 +57,13 @@ static void die_by_default(int signal, bool sent) {
 }
 
 // May run in a signal handler.
+static bool is_final(const struct sigaction *next) {
+    if (next->sa_flags & SA_SIGINFO)
+        return false;
+    return next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN || (next->sa_flags & SA_NODEFER);
+}
+
+// May run in a signal handler.
 void memprot_chain_next(int signal, siginfo_t *info, void *context) {
     const struct sigaction next = *previous_of(signal);
     bool sent = info->si_code <= 0;
@@ -73,6 +80,9 @@ void memprot_chain_next(int signal, siginfo_t *info, void *context) {
         passing = true;
         next.sa_handler(signal);
         passing = false;
+        // It has been disabled, as faulthandler can be, and does nothing any more: the fault would come again forever.
+        if (is_final(&next))
+            die_by_default(signal, sent);
     } else if (!sent) {
         die_by_default(signal, false); // the kernel does not let a fault be ignored either
     }
@@ -85,8 +95,5 @@ bool memprot_chain_is_passing(void) {
 
 // May run in a signal handler.
 bool memprot_chain_is_final(int signal) {
-    const struct sigaction *next = previous_of(signal);
-    if (next->sa_flags & SA_SIGINFO)
-        return false;
-    return next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN || (next->sa_flags & SA_NODEFER);
+    return is_final(previous_of(signal));
 }

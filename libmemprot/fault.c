@@ -77,9 +77,14 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->size = bytes_outside(record, context);
     if (prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
-    record->pcs = memprot_backtrace(*memprot_context_instruction(context), record->pc, MEMPROT_RECORD_PCS);
-    if (record->pcs == 1 && record->access == MEMPROT_EXECUTE)
-        record->pcs += memprot_context_caller(context, &record->pc[1]);
+    uintptr_t instruction = *memprot_context_instruction(context);
+    if (record->access == MEMPROT_EXECUTE) {
+        // The unwinder would read what is no code, and fault in turn.
+        record->pc[0] = instruction;
+        record->pcs = 1 + memprot_context_caller(context, &record->pc[1]);
+    } else {
+        record->pcs = memprot_backtrace(instruction, record->pc, MEMPROT_RECORD_PCS);
+    }
 }
 
 // May run in a signal handler.
