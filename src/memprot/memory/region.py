@@ -162,6 +162,8 @@ class Region(_native.Region):
         """The first page and the number of pages of [start, stop)."""
         stop = self.size if stop is None else stop
         for name, offset in (("start", start), ("stop", stop)):
+            if isinstance(offset, bool) or not isinstance(offset, int):
+                raise TypeError(f"{name} must be an int, not {type(offset).__name__}")
             if not 0 <= offset <= self.size:
                 raise ValueError(f"{name} {offset} is outside the Region's {self.size} bytes")
         lead = self.address - self.extent[0]  # bytes before a block that ends at its guard

@@ -1,4 +1,4 @@
-"""Starting the reporter (:mod:`memprot.run.crash`) from a process that dies; loaded with every program, so it is light."""
+"""Starting the reporter (:mod:`memprot.run.crash`) from a process that dies; light, as every program loads it."""
 
 import os
 import sys
