@@ -1,6 +1,7 @@
 #include "overlay.h"
 
 #include "calls.h"
+#include "kernel_abi.h"
 #include "page.h"
 
 #include <errno.h>
@@ -10,11 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE  103
-#endif
 
 // 0 unknown, 1 madvise, 2 mprotect. Written once by whoever asks first; every writer stores the same value.
 static atomic_int guard_means;
