@@ -76,9 +76,14 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->size = bytes_outside(record, context);
     if (prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
-    record->pcs = memprot_backtrace(*memprot_context_instruction(context), record->pc, MEMPROT_RECORD_PCS);
-    if (record->pcs == 1 && record->access == MEMPROT_EXECUTE)
-        record->pcs += memprot_context_caller(context, &record->pc[1]);
+    uintptr_t instruction = *memprot_context_instruction(context);
+    if (record->access == MEMPROT_EXECUTE) {
+        // The unwinder would read what is no code, and fault in turn.
+        record->pc[0] = instruction;
+        record->pcs = 1 + memprot_context_caller(context, &record->pc[1]);
+    } else {
+        record->pcs = memprot_backtrace(instruction, record->pc, MEMPROT_RECORD_PCS);
+    }
 }
 
 // May run in a signal handler.
@@ -86,7 +91,7 @@ static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     static atomic_flag told = ATOMIC_FLAG_INIT;
     if (to && memprot_chain_is_final(signal) && !atomic_flag_test_and_set(&told)) {
-        struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE);
+        struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE, true);
         if (record) {
             fill(record, info, context, overlay);
             to->describe(record, MEMPROT_POLICY_DIE);
@@ -129,18 +134,21 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     return opening;
 }
 
-// Every record is in use: this thread's last one answers for the pages as well. May run in a signal handler.
+// Few records are left: one that this thread has answers for these pages as well. May run in a signal handler.
 static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
-    struct memprot_record *record = self.burst.record;
-    if (!record || !memprot_record_hold(record, self.burst.sequence))
+    struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), overlay);
+    if (!record)
         return false;
-    bool same = record->overlay == overlay;
-    if (same) {
+    if (record->overlay) {
         include(record, first, count);
-        record->folded++;
+    } else {
+        record->first = first;
+        record->count = count;
+        record->overlay = overlay;
     }
+    record->folded++;
     memprot_record_unhold(record);
-    return same;
+    return true;
 }
 
 // May run in a signal handler.
@@ -169,9 +177,15 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
         return ++self.attempts < ATTEMPT_LIMIT;
     }
     self.attempts = 0;
-    struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE);
+    struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE, false);
+    if (!record && fold(overlay, first, count))
+        return true;
     if (!record)
-        return fold(overlay, first, count) || (memprot_overlay_close(overlay, first, count), false);
+        record = memprot_record_begin(MEMPROT_OWNER_ANYONE, true);
+    if (!record) {
+        memprot_overlay_close(overlay, first, count);
+        return false;
+    }
     fill(record, info, context, overlay);
     record->overlay = overlay;
     record->first = first;

@@ -609,7 +609,10 @@ def set_exit(
     Source: on_exit(3).
 
     >>> import subprocess, sys
-    >>> program = "from memprot._native import set_exit as f; import os; f(os.getpid(), None, b'', b'', b'bye', False, 3)"
+    >>> program = "from memprot import _native; _native.set_exit({}, None, b'', b'', b'bye', False, 3)"
+    >>> program = "import os; " + program.format("os.getpid()")
+    >>> program = "from memprot import _native; import os; "
+    >>> program += "_native.set_exit(os.getpid(), None, b'', b'', b'bye', False, 3)"
     >>> done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE)
     >>> done.returncode, done.stderr
     (3, b'bye')
@@ -649,9 +652,9 @@ def write_document(path: bytes, document: bytes) -> None:
     >>> import os, pathlib, tempfile
     >>> from memprot import _native
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "report.json")
+    ...     path = pathlib.Path(folder, "report.json")
     ...     _native.write_document(os.fsencode(path), b"{}")
-    ...     pathlib.Path(path).read_text(), os.listdir(folder)
+    ...     path.read_text(), os.listdir(folder)
     ('{}', ['report.json'])
     """
 

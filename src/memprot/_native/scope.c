@@ -2,8 +2,8 @@
 //
 // Entering and leaving are C functions because a pending delivery would interrupt a Python function before
 // its first statement, and leave the scope open.
-#include "docstrings.h"
 #include "scope.h"
+#include "docstrings.h"
 
 #include "engine.h"
 
@@ -13,12 +13,24 @@
 
 typedef struct Scope {
     PyObject_HEAD PyObject *faults; // list
-    struct Scope *outer;
+    struct Scope *older;
+    const char *thread;
     bool open;
 } Scope;
 
-// Touched by its own thread only, with the interpreter held.
-static _Thread_local Scope *innermost;
+// The open scopes of all threads, newest first. Touched with the interpreter held. A scope may end, or be
+// collected, in another thread than it began in: with a generator around it, for one.
+static Scope *newest;
+
+// Its address stands for the thread.
+static _Thread_local char this_thread;
+
+static Scope *innermost(void) {
+    Scope *scope = newest;
+    while (scope && scope->thread != &this_thread)
+        scope = scope->older;
+    return scope;
+}
 
 static PyObject *scope_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
     if (PyTuple_GET_SIZE(args) || (keywords && PyDict_GET_SIZE(keywords)))
@@ -33,9 +45,9 @@ static void leave(Scope *self) {
     if (!self->open)
         return;
     self->open = false;
-    for (Scope **link = &innermost; *link; link = &(*link)->outer) {
+    for (Scope **link = &newest; *link; link = &(*link)->older) {
         if (*link == self) {
-            *link = self->outer;
+            *link = self->older;
             break;
         }
     }
@@ -60,8 +72,9 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
         return NULL;
     memprot_fault_enter_scope();
     self->open = true;
-    self->outer = innermost;
-    innermost = self;
+    self->thread = &this_thread;
+    self->older = newest;
+    newest = self;
     return Py_NewRef(self);
 }
 
@@ -124,7 +137,7 @@ static PyObject *scope_get_faults(Scope *self, void *unused) {
     return PyList_AsTuple(self->faults);
 }
 
-PyObject *memprot_scope_take(void) { return take(innermost, false); }
+PyObject *memprot_scope_take(void) { return take(innermost(), false); }
 
 // fault_take() -> the calling thread's faults as one exception, or None
 static PyObject *fault_take(PyObject *module, PyObject *unused) {

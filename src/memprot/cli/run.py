@@ -5,7 +5,7 @@ import os
 import click
 
 from memprot.run import launch
-from memprot.run.options import Options
+from memprot.run.options import OnFault, Options, Side
 
 __all__ = ["command"]
 
@@ -87,7 +87,7 @@ def _is_option(argument: str) -> bool:
 @click.option("--quiet", is_flag=True, help="Print fault reports only, no summary.")
 @click.pass_context
 def command(
-    context: click.Context, on_fault: str, side: str, json_path: str | None, error_exitcode: int, quiet: bool
+    context: click.Context, on_fault: OnFault, side: Side, json_path: str | None, error_exitcode: int, quiet: bool
 ) -> None:
     """Run a Python program with a guard behind every NumPy array, and name what breaks its memory.
 

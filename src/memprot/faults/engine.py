@@ -130,8 +130,9 @@ def _error_from(rows: list[tuple[Any, ...]]) -> FaultError:
 class _Delivery(FaultError):  # noqa: N818
     """What a handler sets as a thread's pending exception; instantiated, it is the fault itself."""
 
-    def __new__(cls) -> FaultError:  # type: ignore[misc]
-        return _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
+    def __new__(cls, fault: FaultError | None = None) -> FaultError:  # type: ignore[misc]
+        # An interpreter that instantiates early, to chain it to the exception being handled, does so twice.
+        return fault or _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
 
 
 _Delivery.__name__ = _Delivery.__qualname__ = "FaultError"

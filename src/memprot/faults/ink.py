@@ -11,6 +11,16 @@ _CODES = {"plain": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yel
 _IN_ASCII = str.maketrans("│╰╭─├┤█…░·", "|`,-||#.-.")
 
 
+def _without_end(spans: list[Span]) -> list[Span]:
+    """The spans without the spaces at the end of the line."""
+    while spans and not spans[-1][1].rstrip():
+        spans.pop()
+    if spans:
+        style, text = spans.pop()
+        spans.append((style, text.rstrip()))
+    return spans
+
+
 class Ink:
     """Turns spans into lines.
 
@@ -32,17 +42,15 @@ class Ink:
 
     def line(self, *spans: Span) -> str:
         """The spans side by side, cut at the width."""
-        left = self.width
-        total = sum(len(text) for _, text in spans)
+        shown = sum(len(text) for _, text in spans)
+        room = self.width if shown <= self.width else self.width - 1
         painted = []
-        for style, text in spans:
-            if total > self.width and len(text) >= left:
-                text = text[: max(left - 1, 0)] + "…"
-                painted.append(self._paint(style, text))
+        for style, text in _without_end(list(spans)):
+            painted.append(self._paint(style, text[:room] + ("…" if len(text) > room else "")))
+            room -= len(text)
+            if room < 0:
                 break
-            left -= len(text)
-            painted.append(self._paint(style, text))
-        return "".join(painted).rstrip()
+        return "".join(painted)
 
     def _paint(self, style: str, text: str) -> str:
         text = text if self.unicode else text.translate(_IN_ASCII)

@@ -93,7 +93,7 @@ class NativeFrame:
         beyond = "" if self.offset is None else f"+{self.offset:#x}"
         library = None if self.library is None else os.path.basename(self.library)
         if self.function is None:
-            return f"{self.address:#x}" if library is None else f"{library}{beyond}"
+            return f"code made at run time, {self.address:#x}" if library is None else f"{library}{beyond}"
         return f"{self.function}{beyond}" if library is None else f"{library}: {self.function}{beyond}"
 
 

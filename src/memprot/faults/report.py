@@ -175,7 +175,10 @@ def _dimmed(spans: Iterable[Span]) -> list[Span]:
 
 
 def _source(frame: PythonFrame) -> _Section:
-    text = linecache.getline(frame.file, frame.line).strip()
+    try:
+        text = linecache.getline(frame.file, frame.line).strip()
+    except ValueError:  # a name that no file can have, with a null character in it (until Python 3.13)
+        return []
     if not text:
         return []
     number = str(frame.line).rjust(_MARGIN - 3)

@@ -1,12 +1,15 @@
 """The report of a run as data: a document that is true at every moment, also when the program is killed."""
 
+from __future__ import annotations
+
 import os
 from stat import S_ISREG
-from typing import TYPE_CHECKING
 
 from memprot import _native
 from memprot.run.json_text import json_text
 
+# What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -27,9 +30,10 @@ class Journal:
         OSError: from every writing method, with the errno of what could not be done to the file.
 
     >>> import json, pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "report.json")
-    >>> Journal(str(path), ["app.py"]).begin()
-    >>> json.loads(path.read_text())["exit"] is None
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "report.json")
+    ...     Journal(str(path), ["app.py"]).begin()
+    ...     json.loads(path.read_text())["exit"] is None
     True
     """
 
@@ -48,13 +52,13 @@ class Journal:
         """The document up to the exit status."""
         return f'{{"schema": 1,\n "argv": {json_text(list(self.argv))},\n "exit": '.encode()
 
-    def set(self, guarded: "Mapping[str, Mapping[str, int]]", faults: "Iterable[tuple[FaultRecord, int]]") -> None:
+    def set(self, guarded: Mapping[str, Mapping[str, int]], faults: Iterable[tuple[FaultRecord, int]]) -> None:
         """Take in what is known now; nothing is written."""
         texts = [self._text(record, count) for record, count in faults]
         self.body = _body(guarded, texts)
         self.listed = bool(texts)
 
-    def _text(self, record: "FaultRecord", count: int) -> str:
+    def _text(self, record: FaultRecord, count: int) -> str:
         known = self._texts.get(id(record))
         if known is not None and known[1] == count:
             return known[2]
@@ -79,7 +83,7 @@ class Journal:
             _native.write_document(self.path, self.head + b"null" + self.body + b"]}\n")
 
 
-def _body(guarded: "Mapping[str, Mapping[str, int]]", faults: list[str]) -> bytes:
+def _body(guarded: Mapping[str, Mapping[str, int]], faults: list[str]) -> bytes:
     numpy = guarded.get("numpy", {})
     counts: Json = {"numpy": {"arrays": numpy.get("arrays", 0), "bytes": numpy.get("bytes", 0)}}
     listed = "".join(f"{',' if i else ''}\n  {text}" for i, text in enumerate(faults))

@@ -1,16 +1,19 @@
 """JSON without the modules that json would bring into a program that did not ask for them."""
 
+from __future__ import annotations
+
 # The function json.dumps writes its strings with.
 from _json import encode_basestring_ascii
-from typing import TYPE_CHECKING
 
+# What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memprot.faults.document import Json
 
 __all__ = ["json_text"]
 
 
-def json_text(value: "Json") -> str:
+def json_text(value: Json) -> str:
     """The JSON text of a value, in ASCII, as ``json.dumps`` would write it.
 
     Args:

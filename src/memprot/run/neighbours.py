@@ -1,8 +1,13 @@
 """Living with others who take the signals of faults: after each, the engine goes to the front again."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
 from memprot import _native
+
+# What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["keep_in_front"]
 

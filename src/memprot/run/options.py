@@ -1,8 +1,13 @@
 """What the user asked of ``memprot run``, and how it reaches the interpreter that runs the program."""
 
 import sys
+from typing import Literal, cast
 
-__all__ = ["Options"]
+__all__ = ["OnFault", "Options", "Side"]
+
+
+OnFault = Literal["raise", "log", "abort"]
+Side = Literal["right", "left"]
 
 
 class Options:
@@ -24,8 +29,8 @@ class Options:
 
     def __init__(
         self,
-        on_fault: str = "raise",
-        side: str = "right",
+        on_fault: OnFault = "raise",
+        side: Side = "right",
         error_exitcode: int = 0,
         quiet: bool = False,
         json: str | None = None,
@@ -49,5 +54,7 @@ class Options:
     def from_text(text: str) -> "tuple[Options, list[str]]":
         """The options, and the program with its arguments as this interpreter was given them."""
         on_fault, side, error_exitcode, quiet, flags, json = text.split(" ", 5)
-        options = Options(on_fault, side, int(error_exitcode), quiet == "1", json or None)
+        options = Options(
+            cast("OnFault", on_fault), cast("Side", side), int(error_exitcode), quiet == "1", json or None
+        )
         return options, sys.orig_argv[1 + int(flags) :]

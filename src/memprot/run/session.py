@@ -1,19 +1,23 @@
 """One run: what was seen so far, and what is left behind when the process ends."""
 
+from __future__ import annotations
+
 import os
 from _thread import RLock
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from memprot import _native
 from memprot.run import stderr
 from memprot.run.journal import Journal
-from memprot.run.options import Options
 from memprot.run.summary import summary
 
+# What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from memprot.faults.record import FaultRecord
     from memprot.run.folding import Folding
+    from memprot.run.options import Options
 
 __all__ = ["Session"]
 
@@ -32,6 +36,7 @@ class Session:
         drain: makes the engine tell what it has not told yet.
         guarded: what is guarded now, by allocator; None when guarding failed.
 
+    >>> from memprot.run.options import Options
     >>> session = Session(Options(quiet=True), ["app.py"])
     >>> session.total
     0
@@ -47,22 +52,25 @@ class Session:
         self.faults: Folding | None = None
         self._lock = RLock()
         self._cannot_write = False
-        # A child that forks while another thread tells a fault would wait for that thread for ever.
-        os.register_at_fork(after_in_child=self._forget_lock)
+        # A child made while another thread tells a fault would wait for ever for locks of that thread:
+        # this one and Python's locks of imports.
+        os.register_at_fork(
+            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
+        )
 
     @property
     def total(self) -> int:
         """How many faults were heard of."""
         return 0 if self.faults is None else self.faults.total
 
-    def hear(self, record: "FaultRecord") -> None:
+    def hear(self, record: FaultRecord) -> None:
         """Tell a fault that is the first of its likeness and count the others; the document follows."""
-        # A run without a fault never needs them.
-        from memprot.faults.ink import Ink
-        from memprot.faults.report import render, wants_color
-        from memprot.run.folding import Folding
-
         with self._lock:
+            # A run without a fault never needs them; a fork must not come in the middle of an import.
+            from memprot.faults.ink import Ink
+            from memprot.faults.report import render, wants_color
+            from memprot.run.folding import Folding
+
             if self.faults is None:
                 self.faults = Folding()
             is_new = self.faults.add(record)
@@ -120,7 +128,7 @@ class Session:
     def _guarded(self) -> Mapping[str, Mapping[str, int]]:
         return {} if self.guarded is None else self.guarded()
 
-    def _write(self, record: "FaultRecord") -> None:
+    def _write(self, record: FaultRecord) -> None:
         self.prepare()
         if self.journal is None:
             return
@@ -142,9 +150,6 @@ class Session:
         if not self._cannot_write:
             self._cannot_write = True
             stderr.say(f"memprot: the document {self.options.json!r} cannot be written: {error.strerror}.\n")
-
-    def _forget_lock(self) -> None:
-        self._lock = RLock()
 
 
 def _nothing() -> None:

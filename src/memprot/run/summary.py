@@ -1,6 +1,11 @@
 """What a run comes to, in one or two lines."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+# What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["summary"]
 
@@ -12,10 +17,10 @@ def summary(faults: int, distinct: int, guarded: Mapping[str, int] | None) -> st
         faults: how many there were in all.
         distinct: how many after folding those that are alike.
         guarded: of NumPy's arrays: ``arrays`` and ``bytes`` guarded since the start, ``unguarded`` arrays,
-            and the bytes ``resident`` now. A missing number is 0. None when nothing could be guarded.
+            and the bytes of ``overhead`` at most. A missing number is 0. None when nothing could be guarded.
 
-    >>> print(summary(3, 1, {"arrays": 12, "bytes": 9_600_000, "resident": 5_242_880}), end="")
-    memprot: 3 faults, all alike. 12 NumPy arrays were guarded, 9.2 MiB in all; their slots hold 5.0 MiB.
+    >>> print(summary(3, 1, {"arrays": 12, "bytes": 9_600_000, "overhead": 24_576}), end="")
+    memprot: 3 faults, all alike. 12 NumPy arrays were guarded, 9.2 MiB in all, for 24.0 KiB of memory at most.
     """
     if guarded is None:
         return f"memprot: {_faults(faults, distinct)}\n"
@@ -43,8 +48,8 @@ def _guarded(guarded: Mapping[str, int]) -> str:
         return "No NumPy array was guarded: there was none."
     were = "NumPy array was" if arrays == 1 else "NumPy arrays were"
     size = _bytes(guarded.get("bytes", 0))
-    cost = _bytes(guarded.get("resident", 0))
-    return f"{arrays:,} {were} guarded, {size} in all; their slots hold {cost}."
+    cost = _bytes(guarded.get("overhead", 0))
+    return f"{arrays:,} {were} guarded, {size} in all, for {cost} of memory at most."
 
 
 def _bytes(number: int) -> str:
