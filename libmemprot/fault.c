@@ -37,8 +37,11 @@ static _Thread_local struct {
     struct burst burst;
     uintptr_t instruction, address;
     int attempts;
+    int thread; // 0 until it is asked for
     bool inside;
 } self;
+
+static int process;
 
 enum { WINDOW_LIMIT = 256, ATTEMPT_LIMIT = 100000 };
 
@@ -74,7 +77,7 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
     record->size = bytes_outside(record, context);
-    if (prctl(PR_GET_NAME, record->name) < 0)
+    if (memprot_fault_in_main_thread() || prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
     uintptr_t instruction = *memprot_context_instruction(context);
     if (record->access == MEMPROT_EXECUTE) {
@@ -226,13 +229,18 @@ static void after_fork_in_parent(void) { atomic_store(&forking, false); }
 
 static void after_fork_in_child(void) {
     self.burst.record = NULL;
+    self.thread = 0;
+    process = getpid();
     memprot_epoch_after_fork();
     memprot_overlay_after_fork();
     memprot_record_after_fork(forking_thread, memprot_fault_thread());
     atomic_store(&forking, false);
 }
 
-static void watch_forks(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+static void watch_forks(void) {
+    process = getpid();
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
 
 // May run in a signal handler.
 static void handle(int signal, siginfo_t *info, void *opaque) {
@@ -287,4 +295,11 @@ void memprot_fault_leave_scope(void) { atomic_fetch_sub(&scopes, 1); }
 bool memprot_fault_in_scope(void) { return atomic_load(&scopes) > 0; }
 
 // May run in a signal handler.
-int memprot_fault_thread(void) { return (int)syscall(SYS_gettid); }
+int memprot_fault_thread(void) {
+    if (self.thread == 0)
+        self.thread = (int)syscall(SYS_gettid);
+    return self.thread;
+}
+
+// May run in a signal handler.
+bool memprot_fault_in_main_thread(void) { return memprot_fault_thread() == process; }

@@ -93,7 +93,7 @@ static int raise_pending(void *unused) {
 
 // May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
 static bool deliver_to_main_thread(void) {
-    if (memprot_fault_thread() != getpid())
+    if (!memprot_fault_in_main_thread())
         return false;
     if (!atomic_exchange(&raise_scheduled, true) && Py_AddPendingCall(raise_pending, NULL) < 0) {
         atomic_store(&raise_scheduled, false);
@@ -172,30 +172,10 @@ const struct memprot_fault_hooks memprot_delivery_hooks = {
 
 // ---- claiming
 
-static PyObject *python_frames(const struct memprot_record *record) {
+static PyObject *python_stack(const struct memprot_record *record) {
     if (!record->interpreted)
         Py_RETURN_NONE;
-    PyObject *frames = PyList_New(0);
-    for (uint32_t at = 0; frames && at < record->text_length;) {
-        int32_t line;
-        memcpy(&line, record->text + at, sizeof line);
-        const char *file = record->text + at + sizeof line, *function = file + strlen(file) + 1;
-        at = (uint32_t)(function + strlen(function) + 1 - record->text);
-        PyObject *file_string = PyUnicode_DecodeUTF8(file, (Py_ssize_t)strlen(file), "surrogatepass");
-        PyObject *function_string = PyUnicode_DecodeUTF8(function, (Py_ssize_t)strlen(function), "surrogatepass");
-        PyObject *row =
-            file_string && function_string ? Py_BuildValue("(OiO)", file_string, line, function_string) : NULL;
-        Py_XDECREF(file_string);
-        Py_XDECREF(function_string);
-        if (!row || PyList_Append(frames, row) < 0)
-            Py_CLEAR(frames);
-        Py_XDECREF(row);
-    }
-    if (!frames)
-        return NULL;
-    PyObject *tuple = PyList_AsTuple(frames);
-    Py_DECREF(frames);
-    return tuple;
+    return PyBytes_FromStringAndSize(record->text, record->text_length);
 }
 
 static PyObject *block_of(const struct memprot_record *record) {
@@ -205,24 +185,19 @@ static PyObject *block_of(const struct memprot_record *record) {
     return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size, block->stack);
 }
 
-static PyObject *counters_of(const struct memprot_record *record) {
-    PyObject *pcs = PyTuple_New(record->pcs);
-    for (uint32_t i = 0; pcs && i < record->pcs; i++) {
-        PyObject *pc = PyLong_FromUnsignedLongLong(record->pc[i]);
-        if (!pc)
-            Py_CLEAR(pcs);
-        else
-            PyTuple_SET_ITEM(pcs, i, pc);
-    }
-    return pcs;
+static PyObject *instructions(const struct memprot_record *record) {
+    return PyBytes_FromStringAndSize((const char *)record->pc, record->pcs * (Py_ssize_t)sizeof *record->pc);
 }
 
-// (sequence, thread, name, signal, access, address, size, guard, block, pcs, python, folded)
+// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded): stacks stay as
+// they were written until somebody looks at them.
 static PyObject *record_as_tuple(const struct memprot_record *record) {
-    return Py_BuildValue("(KisiiKKNNNNI)", (unsigned long long)record->sequence, record->thread, record->name,
-                         record->signal, (int)record->access, (unsigned long long)record->address,
-                         (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
-                         counters_of(record), python_frames(record), record->folded);
+    // The kernel cuts names off at 15 bytes, which may be within a character.
+    PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
+    return Py_BuildValue("(KiNiiKKNNNNI)", (unsigned long long)record->sequence, record->thread, name, record->signal,
+                         (int)record->access, (unsigned long long)record->address, (unsigned long long)record->size,
+                         PyBool_FromLong(record->guard), block_of(record), instructions(record), python_stack(record),
+                         record->folded);
 }
 
 static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, bool anyone) {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from memprot import _native
 from memprot.faults.error import FaultError
-from memprot.faults.native_record import NativeRecord, as_record
+from memprot.faults.native_record import as_record, from_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ def _drain_pending() -> None:
 
 def _tell(rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
-        record = as_record(NativeRecord._make(row))
+        record = as_record(from_row(row))
         for listener in _listeners:
             listener(record)
 
