@@ -232,7 +232,7 @@ static void after_fork_in_child(void) {
     self.thread = 0;
     process = getpid();
     memprot_epoch_after_fork();
-    memprot_overlay_after_fork();
+    memprot_overlay_close_descriptor();
     memprot_record_after_fork(forking_thread, memprot_fault_thread());
     atomic_store(&forking, false);
 }
@@ -282,7 +282,12 @@ int memprot_fault_install(void) {
     return 0;
 }
 
-int memprot_fault_uninstall(void) { return atomic_exchange(&installed, false) ? memprot_chain_uninstall(handle) : 0; }
+int memprot_fault_uninstall(void) {
+    if (!atomic_exchange(&installed, false))
+        return 0;
+    memprot_overlay_close_descriptor();
+    return memprot_chain_uninstall(handle);
+}
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
 

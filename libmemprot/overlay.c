@@ -307,7 +307,7 @@ int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_
     return failed;
 }
 
-void memprot_overlay_after_fork(void) {
+void memprot_overlay_close_descriptor(void) {
     int fd = atomic_exchange(&own_memory, -1);
     if (fd >= 0)
         close(fd);
