@@ -34,28 +34,57 @@ static atomic_bool drain_scheduled;
 
 // ---- threads without Python: whose call are they working for?
 
-// May run in a signal handler.
+enum { THREADS_LOOKED_AT = 256, LOOKS = 16 };
+
+// A thread can end while another one is paused over. May run in a signal handler.
+static bool exists(const PyThreadState *thread) {
+    PyThreadState *other = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    while (other && other != thread)
+        other = PyThreadState_Next(other);
+    return other != NULL;
+}
+
+// Looked at often, because a short loop comes by the same instruction again. May run in a signal handler.
 static bool stands_still(PyThreadState *thread) {
     memprot_frame *frame = memprot_top_frame(thread);
     const _Py_CODEUNIT *instruction = frame ? memprot_frame_instruction(frame) : NULL;
-    struct timespec pause = {.tv_nsec = 300000};
-    nanosleep(&pause, NULL);
-    return frame && memprot_top_frame(thread) == frame && memprot_frame_instruction(frame) == instruction;
+    for (int look = 0; frame && look < LOOKS; look++) {
+        struct timespec pause = {.tv_nsec = 50000};
+        nanosleep(&pause, NULL);
+        if (!exists(thread) || memprot_top_frame(thread) != frame || memprot_frame_instruction(frame) != instruction)
+            return false;
+    }
+    return frame != NULL;
+}
+
+// One thread that waits inside native code, and in *several whether there are more. A thread without the interpreter
+// may only be waiting for its turn to have it: a thorough look pauses to see. May run in a signal handler.
+static PyThreadState *look_for_waiting_thread(bool thorough, bool *several) {
+    PyThreadState *threads[THREADS_LOOKED_AT], *waiting = NULL;
+    size_t count = 0;
+    *several = false;
+    for (PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+         thread && count < THREADS_LOOKED_AT; thread = PyThreadState_Next(thread))
+        threads[count++] = thread;
+    for (size_t i = 0; i < count && !*several; i++) {
+        if (!exists(threads[i]) || !memprot_top_frame(threads[i]))
+            continue;
+        if ((thorough || memprot_is_attached(threads[i])) && !stands_still(threads[i]))
+            continue;
+        *several = waiting != NULL;
+        waiting = threads[i];
+    }
+    return waiting;
 }
 
 // The one Python thread that waits inside native code: one that has released the interpreter, or holds it
 // without executing Python. NULL when there is none, or more than one. May run in a signal handler.
 static PyThreadState *find_waiting_thread(void) {
-    PyThreadState *waiting = NULL;
-    for (PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main()); thread;
-         thread = PyThreadState_Next(thread)) {
-        if (!memprot_top_frame(thread) || (memprot_is_attached(thread) && !stands_still(thread)))
-            continue;
-        if (waiting)
-            return NULL;
-        waiting = thread;
-    }
-    return waiting;
+    bool several;
+    PyThreadState *waiting = look_for_waiting_thread(false, &several);
+    if (several)
+        waiting = look_for_waiting_thread(true, &several);
+    return several ? NULL : waiting;
 }
 
 // May run in a signal handler.
