@@ -179,9 +179,7 @@ def test_a_guard_tells_the_block_and_the_distance(misbehave: ModuleType) -> None
     allocated = record.block.allocated[0]
     line = test_a_guard_tells_the_block_and_the_distance.__code__.co_firstlineno + 1
     assert (allocated.file, allocated.line) == (__file__, line)
-    assert str(fault) == (
-        f"write of 5 bytes at {block.address + 100:#x}, 0 bytes past the end of a block of 100 bytes"
-    )
+    assert str(fault) == (f"write of 5 bytes at {block.address + 100:#x}, 0 bytes past the end of a block of 100 bytes")
 
 
 def test_an_accessors_fault_has_no_record_and_says_it_plainly(blocked: Region) -> None:
