@@ -54,7 +54,7 @@ const struct memprot_elf_function *memprot_elf_find_function(const struct mempro
     const struct memprot_elf_function *best = NULL;
     for (size_t i = 0; i < elf->function_count; i++) {
         const struct memprot_elf_function *function = &elf->functions[i];
-        if (address < function->start || address - function->start >= function->size)
+        if (function->indirect || address < function->start || address - function->start >= function->size)
             continue;
         if (!best || function->start > best->start || (function->start == best->start && names_better(function, best)))
             best = function;
@@ -165,7 +165,8 @@ static bool read_symbols(const struct elf_file *file, const Elf64_Shdr *table, c
     size_t count_before = list->count;
     for (size_t i = 0; complete && i < table->sh_size / sizeof *symbols; i++) {
         const Elf64_Sym *symbol = &symbols[i];
-        if (ELF64_ST_TYPE(symbol->st_info) != STT_FUNC || symbol->st_shndx == SHN_UNDEF || symbol->st_size == 0 ||
+        unsigned char type = ELF64_ST_TYPE(symbol->st_info);
+        if ((type != STT_FUNC && type != STT_GNU_IFUNC) || symbol->st_shndx == SHN_UNDEF || symbol->st_size == 0 ||
             symbol->st_name >= strings->sh_size || (*names)[symbol->st_name] == '\0')
             continue;
         complete = append(list, (struct memprot_elf_function){
@@ -173,6 +174,7 @@ static bool read_symbols(const struct elf_file *file, const Elf64_Shdr *table, c
                                     .size = symbol->st_size,
                                     .name = *names + symbol->st_name,
                                     .rank = binding_rank(ELF64_ST_BIND(symbol->st_info)),
+                                    .indirect = type == STT_GNU_IFUNC,
                                 });
     }
     int saved = errno;

@@ -37,8 +37,11 @@ static _Thread_local struct {
     struct burst burst;
     uintptr_t instruction, address;
     int attempts;
+    int thread; // 0 until it is asked for
     bool inside;
 } self;
+
+static int process;
 
 enum { WINDOW_LIMIT = 256, ATTEMPT_LIMIT = 100000 };
 
@@ -74,24 +77,44 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
     record->size = bytes_outside(record, context);
-    if (prctl(PR_GET_NAME, record->name) < 0)
+    if (memprot_fault_in_main_thread() || prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
-    record->pcs = memprot_backtrace(*memprot_context_instruction(context), record->pc, MEMPROT_RECORD_PCS);
-    if (record->pcs == 1 && record->access == MEMPROT_EXECUTE)
-        record->pcs += memprot_context_caller(context, &record->pc[1]);
+    uintptr_t instruction = *memprot_context_instruction(context);
+    if (record->access == MEMPROT_EXECUTE) {
+        // The unwinder would read what is no code, and fault in turn.
+        record->pc[0] = instruction;
+        record->pcs = 1 + memprot_context_caller(context, &record->pc[1]);
+    } else {
+        record->pcs = memprot_backtrace(instruction, record->pc, MEMPROT_RECORD_PCS);
+    }
+}
+
+// Who tells why the process dies: nobody yet, a thread by its id, or NOBODY_ANY_MORE when it has been told.
+enum { NOBODY_YET = 0, NOBODY_ANY_MORE = -1 };
+static atomic_int teller;
+
+// Another thread that faults meanwhile must not end the process before the first has told why; a fault of the telling
+// thread itself must. May run in a signal handler.
+static bool is_first_to_tell(void) {
+    int nobody = NOBODY_YET, thread = memprot_fault_thread();
+    if (atomic_compare_exchange_strong(&teller, &nobody, thread))
+        return true;
+    while (atomic_load(&teller) != NOBODY_ANY_MORE && atomic_load(&teller) != thread)
+        sched_yield();
+    return false;
 }
 
 // May run in a signal handler.
 static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    static atomic_flag told = ATOMIC_FLAG_INIT;
-    if (to && memprot_chain_is_final(signal) && !atomic_flag_test_and_set(&told)) {
-        struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE);
+    if (to && memprot_chain_is_final(signal) && is_first_to_tell()) {
+        struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE, true);
         if (record) {
             fill(record, info, context, overlay);
             to->describe(record, MEMPROT_POLICY_DIE);
         }
         to->die(record, overlay != NULL, context);
+        atomic_store(&teller, NOBODY_ANY_MORE);
     }
     memprot_chain_next(signal, info, context);
 }
@@ -129,18 +152,21 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     return opening;
 }
 
-// Every record is in use: this thread's last one answers for the pages as well. May run in a signal handler.
+// Few records are left: one that this thread has answers for these pages as well. May run in a signal handler.
 static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
-    struct memprot_record *record = self.burst.record;
-    if (!record || !memprot_record_hold(record, self.burst.sequence))
+    struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), overlay);
+    if (!record)
         return false;
-    bool same = record->overlay == overlay;
-    if (same) {
+    if (record->overlay) {
         include(record, first, count);
-        record->folded++;
+    } else {
+        record->first = first;
+        record->count = count;
+        record->overlay = overlay;
     }
+    record->folded++;
     memprot_record_unhold(record);
-    return same;
+    return true;
 }
 
 // May run in a signal handler.
@@ -169,9 +195,15 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
         return ++self.attempts < ATTEMPT_LIMIT;
     }
     self.attempts = 0;
-    struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE);
+    struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE, false);
+    if (!record && fold(overlay, first, count))
+        return true;
     if (!record)
-        return fold(overlay, first, count) || (memprot_overlay_close(overlay, first, count), false);
+        record = memprot_record_begin(MEMPROT_OWNER_ANYONE, true);
+    if (!record) {
+        memprot_overlay_close(overlay, first, count);
+        return false;
+    }
     fill(record, info, context, overlay);
     record->overlay = overlay;
     record->first = first;
@@ -212,13 +244,18 @@ static void after_fork_in_parent(void) { atomic_store(&forking, false); }
 
 static void after_fork_in_child(void) {
     self.burst.record = NULL;
+    self.thread = 0;
+    process = getpid();
     memprot_epoch_after_fork();
-    memprot_overlay_after_fork();
+    memprot_overlay_close_descriptor();
     memprot_record_after_fork(forking_thread, memprot_fault_thread());
     atomic_store(&forking, false);
 }
 
-static void watch_forks(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+static void watch_forks(void) {
+    process = getpid();
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
 
 // May run in a signal handler.
 static void handle(int signal, siginfo_t *info, void *opaque) {
@@ -260,7 +297,12 @@ int memprot_fault_install(void) {
     return 0;
 }
 
-int memprot_fault_uninstall(void) { return atomic_exchange(&installed, false) ? memprot_chain_uninstall(handle) : 0; }
+int memprot_fault_uninstall(void) {
+    if (!atomic_exchange(&installed, false))
+        return 0;
+    memprot_overlay_close_descriptor();
+    return memprot_chain_uninstall(handle);
+}
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
 
@@ -273,4 +315,11 @@ void memprot_fault_leave_scope(void) { atomic_fetch_sub(&scopes, 1); }
 bool memprot_fault_in_scope(void) { return atomic_load(&scopes) > 0; }
 
 // May run in a signal handler.
-int memprot_fault_thread(void) { return (int)syscall(SYS_gettid); }
+int memprot_fault_thread(void) {
+    if (self.thread == 0)
+        self.thread = (int)syscall(SYS_gettid);
+    return self.thread;
+}
+
+// May run in a signal handler.
+bool memprot_fault_in_main_thread(void) { return memprot_fault_thread() == process; }

@@ -1,6 +1,7 @@
 #include "overlay.h"
 
 #include "calls.h"
+#include "kernel_abi.h"
 #include "page.h"
 
 #include <errno.h>
@@ -11,10 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE  103
-#endif
+// Bytes from which pages copied aside are given back when their originals are restored.
+static const size_t kept_aside = (size_t)16 << 20;
 
 // 0 unknown, 1 madvise, 2 mprotect. Written once by whoever asks first; every writer stores the same value.
 static atomic_int guard_means;
@@ -188,9 +187,9 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
         return -1;
     if (write_through(start, copy, count * size) < 0 && replace_pages(start, copy, count * size, prot) < 0)
         return -1;
-    if (count * size >= 1 << 20)
-        madvise(copy, count * size,
-                MADV_DONTNEED); // advice: when it fails, memory is merely kept a little longer
+    // What is kept saves the next fault on these pages an allocation for each. Advice: when it fails, more is kept.
+    if (count * size >= kept_aside)
+        madvise(copy, count * size, MADV_DONTNEED);
     return 0;
 }
 
@@ -308,7 +307,7 @@ int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_
     return failed;
 }
 
-void memprot_overlay_after_fork(void) {
+void memprot_overlay_close_descriptor(void) {
     int fd = atomic_exchange(&own_memory, -1);
     if (fd >= 0)
         close(fd);

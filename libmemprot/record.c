@@ -8,6 +8,8 @@
 
 enum state { FREE, FILLING, READY, BUSY, CLAIMED };
 
+enum { LAST_RESORT = MEMPROT_RECORDS / 4 };
+
 // States and owners stand apart from the records, so that looking for one touches a few cache lines only.
 static _Atomic uint8_t states[MEMPROT_RECORDS];
 static _Atomic int owners[MEMPROT_RECORDS];
@@ -23,8 +25,9 @@ static bool move_state(size_t index, uint8_t from, uint8_t to) {
 }
 
 // May run in a signal handler.
-struct memprot_record *memprot_record_begin(int owner) {
-    for (int index = 0; index < MEMPROT_RECORDS; index++) {
+struct memprot_record *memprot_record_begin(int owner, bool last_resort) {
+    int count = last_resort ? MEMPROT_RECORDS : MEMPROT_RECORDS - LAST_RESORT;
+    for (int index = 0; index < count; index++) {
         if (!move_state((size_t)index, FREE, FILLING))
             continue;
         int high = atomic_load(&used);
@@ -62,6 +65,25 @@ bool memprot_record_hold(struct memprot_record *record, uint64_t sequence) {
         return true;
     memprot_record_unhold(record);
     return false;
+}
+
+// May run in a signal handler.
+static bool is_similar(const struct memprot_record *record, int thread, const struct memprot_overlay *overlay) {
+    return record->thread == thread && (!record->overlay || record->overlay == overlay);
+}
+
+// May run in a signal handler.
+struct memprot_record *memprot_record_hold_similar(int thread, const struct memprot_overlay *overlay) {
+    int high = atomic_load(&used);
+    for (int index = 0; index < high; index++) {
+        // Others' records are looked at only: were they held, their claimers would wait.
+        if (!is_similar(&records[index], thread, overlay) || !move_state((size_t)index, READY, BUSY))
+            continue;
+        if (is_similar(&records[index], thread, overlay))
+            return &records[index];
+        memprot_record_unhold(&records[index]);
+    }
+    return NULL;
 }
 
 // May run in a signal handler.

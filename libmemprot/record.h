@@ -36,7 +36,7 @@ struct memprot_record {
     size_t size; // bytes of the access from address on; 0 unknown
     bool guard;  // the page is a guard, not memory whose protection forbids the access
     struct memprot_block block;
-    char name[16]; // the thread's, as the kernel knows it
+    char name[16]; // the thread's, as the kernel knows it; empty for the main thread
     uint32_t pcs;
     uintptr_t pc[MEMPROT_RECORD_PCS]; // innermost first; all but the first are return addresses
     // Python's frames innermost first: a 32-bit line, then file and function, each ended by NUL.
@@ -52,8 +52,9 @@ struct memprot_record {
 /// Who may claim a record: a thread by its id, or whoever ends a scope.
 enum { MEMPROT_OWNER_ANYONE = 0 };
 
-/// A record to fill, or NULL when all are in use. May run in a signal handler.
-struct memprot_record *memprot_record_begin(int owner);
+/// A record to fill, or NULL when all are in use. Some are kept back for who asks with @p last_resort.
+/// May run in a signal handler.
+struct memprot_record *memprot_record_begin(int owner, bool last_resort);
 
 /// Makes a filled record visible to claimers. May run in a signal handler.
 void memprot_record_publish(struct memprot_record *record);
@@ -64,6 +65,10 @@ void memprot_record_route(struct memprot_record *record, int owner);
 /// Holds the record while its pages change; false when it has been claimed or reused since (sequence
 /// differs). May run in a signal handler.
 bool memprot_record_hold(struct memprot_record *record, uint64_t sequence);
+
+/// Holds a record of @p thread whose pages are those of @p overlay, or have been closed already; NULL when there
+/// is none. May run in a signal handler.
+struct memprot_record *memprot_record_hold_similar(int thread, const struct memprot_overlay *overlay);
 
 /// May run in a signal handler.
 void memprot_record_unhold(struct memprot_record *record);

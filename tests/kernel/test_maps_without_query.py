@@ -33,7 +33,7 @@ except OSError as error:
 space = AddressSpace()
 layout = space.snapshot()
 for mapping in layout:
-    if mapping.path is not None:
+    if mapping.path not in (None, "[heap]", "[stack]"):  # those grow while we look
         assert space.find(mapping.start) == space.find(mapping.stop - 1) == mapping, mapping
 assert space.find(0) is None
 print(len(layout))

@@ -6,18 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 MEMPROT_RUN = (sys.executable, "-m", "memprot", "run", "--quiet")
-# Where the fault engine is not built, the program runs on behind one sentence.
-WITHOUT_ENGINE = re.compile(rb"^memprot: the fault engine could not start, [^\n]*\n", re.MULTILINE)
 # faulthandler's number of a thread is an address, another one in every process.
 THREAD = re.compile(rb"[Tt]hread 0x[0-9a-f]+")
-HAS_ENGINE = find_spec("memprot.faults.engine") is not None
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
@@ -71,8 +67,6 @@ class Runner:
             if interact is not None:
                 interact(child)
             stdout, stderr = child.communicate(stdin, timeout=60)
-        if not HAS_ENGINE:
-            stderr = WITHOUT_ENGINE.sub(b"", stderr)
         return Outcome(child.returncode, stdout, THREAD.sub(b"Thread", stderr))
 
     def both(

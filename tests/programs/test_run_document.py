@@ -63,9 +63,7 @@ def run(runner: "Runner", *program: str) -> tuple[int, Any]:
         ("import os, sys\nif os.fork() == 0: sys.exit(1)\nos.wait(); sys.exit(2)", 2),
     ],
 )
-def test_the_document_has_the_exit_status_that_the_parent_sees(
-    runner: "Runner", text: str, status: int
-) -> None:
+def test_the_document_has_the_exit_status_that_the_parent_sees(runner: "Runner", text: str, status: int) -> None:
     seen, written = run(runner, "-c", text, "argument")
     assert seen == status
     assert written == {
@@ -161,9 +159,7 @@ def test_a_program_killed_after_a_fault_leaves_a_document_that_has_it(runner: "R
 
 
 def test_a_program_that_dies_of_a_fault_leaves_the_signal(runner: "Runner") -> None:
-    text = (
-        "hear(recovered=False)\nimport signal\nsignal.signal(11, signal.SIG_DFL)\nos.kill(os.getpid(), 11)\n"
-    )
+    text = "hear(recovered=False)\nimport signal\nsignal.signal(11, signal.SIG_DFL)\nos.kill(os.getpid(), 11)\n"
     assert runner.run([sys.executable, runner.script(HEAR.format(exitcode=0) + text)]).status == -11
     assert document(runner)["exit"] == -11
 
@@ -175,10 +171,7 @@ def test_a_program_that_survives_an_announced_death_leaves_its_status(runner: "R
 
 
 def test_a_signal_handler_can_add_the_last_fault(runner: "Runner") -> None:
-    text = (
-        'from memprot import _native\n{before}_native.die(11, b\'{{"kind": "bus"}}\')\n'
-        "os.kill(os.getpid(), 9)\n"
-    )
+    text = 'from memprot import _native\n{before}_native.die(11, b\'{{"kind": "bus"}}\')\nos.kill(os.getpid(), 9)\n'
     for before, kinds in (("", ["bus"]), ("hear()\n", ["overflow", "bus"])):
         script = runner.script(HEAR.format(exitcode=0) + text.format(before=before))
         assert runner.run([sys.executable, script]).status == -9
@@ -282,9 +275,7 @@ def test_a_document_that_cannot_be_written_at_the_end_is_told(runner: "Runner") 
         (("--json",), b"--json"),
     ],
 )
-def test_a_wrong_call_is_told_and_ends_with_2(
-    runner: "Runner", arguments: tuple[str, ...], complaint: bytes
-) -> None:
+def test_a_wrong_call_is_told_and_ends_with_2(runner: "Runner", arguments: tuple[str, ...], complaint: bytes) -> None:
     done = runner.run([*RUN, *arguments])
     assert done.status == 2
     assert complaint in done.stderr

@@ -22,9 +22,7 @@ def test_options_survive_their_way_through_the_environment(monkeypatch: pytest.M
     monkeypatch.setattr(sys, "orig_argv", ["python", "-W", "error", "app.py", "a b"])
     options = Options("log", "left", 9, True, "/a b\n c/\udcff.json")
     read, argv = Options.from_text(options.as_text(flags=2))
-    assert [getattr(read, name) for name in Options.__slots__] == [
-        getattr(options, name) for name in Options.__slots__
-    ]
+    assert [getattr(read, name) for name in Options.__slots__] == [getattr(options, name) for name in Options.__slots__]
     assert argv == ["app.py", "a b"]
     assert Options.from_text(Options().as_text(flags=0))[0].json is None
 
@@ -109,14 +107,14 @@ def test_only_builtins_can_be_interposed() -> None:
     [
         ((0, 0, {}), "memprot: no faults. No NumPy array was guarded: there was none.\n"),
         (
-            (1, 1, {"arrays": 1, "bytes": 13, "resident": 4096}),
-            "memprot: 1 fault. 1 NumPy array was guarded, 13 bytes in all; their slots hold 4.0 KiB.\n",
+            (1, 1, {"arrays": 1, "bytes": 13, "overhead": 4083}),
+            "memprot: 1 fault. 1 NumPy array was guarded, 13 bytes in all, for 4.0 KiB of memory at most.\n",
         ),
         (
-            (9, 2, {"arrays": 2, "bytes": 3 << 40, "resident": 0, "unguarded": 1}),
+            (9, 2, {"arrays": 2, "bytes": 3 << 40, "overhead": 0, "unguarded": 1}),
             (
-                "memprot: 9 faults, 2 of them distinct. 2 NumPy arrays were guarded, 3.0 TiB in all; their "
-                "slots hold 0 bytes.\nmemprot: 1 array was left without a guard.\n"
+                "memprot: 9 faults, 2 of them distinct. 2 NumPy arrays were guarded, 3.0 TiB in all, for "
+                "0 bytes of memory at most.\nmemprot: 1 array was left without a guard.\n"
             ),
         ),
         ((3, 1, None), "memprot: 3 faults, all alike.\n"),

@@ -6,6 +6,7 @@
 // inside an instruction that touches data, so it is neither inside the interpreter's locks nor using its own
 // thread state.
 #include "delivery.h"
+#include "claim.h"
 #include "crash.h"
 #include "describe.h"
 #include "docstrings.h"
@@ -26,10 +27,7 @@
 #define ASYNC_EXCEPTION_BIT ((uintptr_t)1 << 3) // _PY_ASYNC_EXCEPTION_BIT of pycore_ceval.h
 #endif
 
-// Set once, before any fault is delivered. References to the class are paid for in advance (set_delivery
-// below): a handler without the interpreter must not count references.
-static PyObject *delivery_class;
-static PyObject *error_factory, *drain_callable;
+static PyObject *drain_callable;
 static atomic_bool drain_scheduled;
 
 // ---- threads without Python: whose call are they working for?
@@ -122,7 +120,7 @@ static int raise_pending(void *unused) {
 
 // May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
 static bool deliver_to_main_thread(void) {
-    if (memprot_fault_thread() != getpid())
+    if (!memprot_fault_in_main_thread())
         return false;
     if (!atomic_exchange(&raise_scheduled, true) && Py_AddPendingCall(raise_pending, NULL) < 0) {
         atomic_store(&raise_scheduled, false);
@@ -137,12 +135,12 @@ static bool deliver_to_main_thread(void) {
 static void deliver_to(PyThreadState *thread, bool attached) {
     PyObject *expected = NULL;
     if (attached) {
-        if (thread->async_exc != delivery_class)
-            PyThreadState_SetAsyncExc(thread->thread_id, delivery_class);
+        if (thread->async_exc != memprot_claim_class)
+            PyThreadState_SetAsyncExc(thread->thread_id, memprot_claim_class);
         return;
     }
     // Whoever takes the interpreter next looks at this field (3.11, 3.12) or at the bit (3.13).
-    if (__atomic_compare_exchange_n(&thread->async_exc, &expected, delivery_class, false, __ATOMIC_SEQ_CST,
+    if (__atomic_compare_exchange_n(&thread->async_exc, &expected, memprot_claim_class, false, __ATOMIC_SEQ_CST,
                                     __ATOMIC_SEQ_CST)) {
 #if PY_VERSION_HEX >= 0x030d0000
         __atomic_or_fetch(&thread->eval_breaker, ASYNC_EXCEPTION_BIT, __ATOMIC_SEQ_CST);
@@ -199,125 +197,10 @@ static void deliver(int owner, enum memprot_policy policy) {
 const struct memprot_fault_hooks memprot_delivery_hooks = {
     .describe = describe, .deliver = deliver, .die = memprot_crash};
 
-// ---- claiming
-
-static PyObject *python_frames(const struct memprot_record *record) {
-    if (!record->interpreted)
-        Py_RETURN_NONE;
-    PyObject *frames = PyList_New(0);
-    for (uint32_t at = 0; frames && at < record->text_length;) {
-        int32_t line;
-        memcpy(&line, record->text + at, sizeof line);
-        const char *file = record->text + at + sizeof line, *function = file + strlen(file) + 1;
-        at = (uint32_t)(function + strlen(function) + 1 - record->text);
-        PyObject *file_string = PyUnicode_DecodeUTF8(file, (Py_ssize_t)strlen(file), "surrogatepass");
-        PyObject *function_string = PyUnicode_DecodeUTF8(function, (Py_ssize_t)strlen(function), "surrogatepass");
-        PyObject *row =
-            file_string && function_string ? Py_BuildValue("(OiO)", file_string, line, function_string) : NULL;
-        Py_XDECREF(file_string);
-        Py_XDECREF(function_string);
-        if (!row || PyList_Append(frames, row) < 0)
-            Py_CLEAR(frames);
-        Py_XDECREF(row);
-    }
-    if (!frames)
-        return NULL;
-    PyObject *tuple = PyList_AsTuple(frames);
-    Py_DECREF(frames);
-    return tuple;
-}
-
-static PyObject *block_of(const struct memprot_record *record) {
-    const struct memprot_block *block = &record->block;
-    if (!block->address)
-        Py_RETURN_NONE;
-    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size, block->stack);
-}
-
-static PyObject *counters_of(const struct memprot_record *record) {
-    PyObject *pcs = PyTuple_New(record->pcs);
-    for (uint32_t i = 0; pcs && i < record->pcs; i++) {
-        PyObject *pc = PyLong_FromUnsignedLongLong(record->pc[i]);
-        if (!pc)
-            Py_CLEAR(pcs);
-        else
-            PyTuple_SET_ITEM(pcs, i, pc);
-    }
-    return pcs;
-}
-
-// (sequence, thread, name, signal, access, address, size, guard, block, pcs, python, folded)
-static PyObject *record_as_tuple(const struct memprot_record *record) {
-    return Py_BuildValue("(KisiiKKNNNNI)", (unsigned long long)record->sequence, record->thread, record->name,
-                         record->signal, (int)record->access, (unsigned long long)record->address,
-                         (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
-                         counters_of(record), python_frames(record), record->folded);
-}
-
-static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, bool anyone) {
-    PyObject *list = PyList_New(0);
-    struct memprot_record *record;
-    while (list && (record = next(owner, anyone)) != NULL) {
-        PyObject *item = record_as_tuple(record);
-        memprot_record_free(record);
-        if (!item || PyList_Append(list, item) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(item);
-    }
-    return list;
-}
-
-PyObject *memprot_delivery_claim(bool anyone) {
-    PyThreadState *thread = PyThreadState_Get();
-    if (thread->async_exc == delivery_class && delivery_class)
-        PyThreadState_SetAsyncExc(thread->thread_id, NULL);
-    return collect(memprot_record_claim, memprot_fault_thread(), anyone);
-}
-
-PyObject *memprot_delivery_error(PyObject *records) {
-    PyObject *error = PyObject_CallOneArg(error_factory, records);
-    if (error && !PyExceptionInstance_Check(error)) {
-        PyErr_Format(PyExc_TypeError, "the error factory returned %R, which is no exception", error);
-        Py_CLEAR(error);
-    }
-    return error;
-}
-
-static struct memprot_record *claim_any(int owner, bool anyone) {
-    (void)owner, (void)anyone;
-    return memprot_record_claim_any();
-}
-
-static PyObject *fault_claim_all(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    return collect(claim_any, 0, true);
-}
-
-static PyObject *fault_claim_unowned(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    return collect(memprot_record_claim, MEMPROT_OWNER_ANYONE, true);
-}
-
-static PyObject *fault_waiting(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    return PyLong_FromLong(memprot_record_waiting());
-}
-
-// set_delivery(class, error_factory, drain)
-static PyObject *set_delivery(PyObject *module, PyObject *args) {
+// set_drain(callable)
+static PyObject *set_drain(PyObject *module, PyObject *callable) {
     (void)module;
-    PyObject *class, *factory, *drain_function;
-    if (!PyArg_ParseTuple(args, "OOO:set_delivery", &class, &factory, &drain_function))
-        return NULL;
-    // A delivery that a handler sets takes a reference without counting it.
-#if PY_VERSION_HEX >= 0x030c0000
-    Py_SET_REFCNT(class, _Py_IMMORTAL_REFCNT);
-#else
-    Py_SET_REFCNT(class, Py_REFCNT(class) + ((Py_ssize_t)1 << 48));
-#endif
-    delivery_class = Py_NewRef(class);
-    Py_XSETREF(error_factory, Py_NewRef(factory));
-    Py_XSETREF(drain_callable, Py_NewRef(drain_function));
+    Py_XSETREF(drain_callable, Py_NewRef(callable));
     Py_RETURN_NONE;
 }
 
@@ -331,10 +214,7 @@ static void limit_backtraces(void) {
 }
 
 static PyMethodDef methods[] = {
-    {"fault_claim_all", fault_claim_all, METH_NOARGS, DOC_fault_claim_all},
-    {"fault_claim_unowned", fault_claim_unowned, METH_NOARGS, DOC_fault_claim_unowned},
-    {"fault_waiting", fault_waiting, METH_NOARGS, DOC_fault_waiting},
-    {"set_delivery", set_delivery, METH_VARARGS, DOC_set_delivery},
+    {"set_drain", set_drain, METH_O, DOC_set_drain},
     {NULL, NULL, 0, NULL},
 };
 

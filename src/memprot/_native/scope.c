@@ -7,18 +7,31 @@
 
 #include "engine.h"
 
-#include "delivery.h"
+#include "claim.h"
+#include "fault.h"
 
 #include <structmember.h>
 
 typedef struct Scope {
     PyObject_HEAD PyObject *faults; // list
-    struct Scope *outer;
+    struct Scope *older;
+    const char *thread;
     bool open;
 } Scope;
 
-// Touched by its own thread only, with the interpreter held.
-static _Thread_local Scope *innermost;
+// The open scopes of all threads, newest first. Touched with the interpreter held. A scope may end, or be
+// collected, in another thread than it began in: with a generator around it, for one.
+static Scope *newest;
+
+// Its address stands for the thread.
+static _Thread_local char this_thread;
+
+static Scope *innermost(void) {
+    Scope *scope = newest;
+    while (scope && scope->thread != &this_thread)
+        scope = scope->older;
+    return scope;
+}
 
 static PyObject *scope_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
     if (PyTuple_GET_SIZE(args) || (keywords && PyDict_GET_SIZE(keywords)))
@@ -33,9 +46,9 @@ static void leave(Scope *self) {
     if (!self->open)
         return;
     self->open = false;
-    for (Scope **link = &innermost; *link; link = &(*link)->outer) {
+    for (Scope **link = &newest; *link; link = &(*link)->older) {
         if (*link == self) {
-            *link = self->outer;
+            *link = self->older;
             break;
         }
     }
@@ -60,20 +73,21 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
         return NULL;
     memprot_fault_enter_scope();
     self->open = true;
-    self->outer = innermost;
-    innermost = self;
+    self->thread = &this_thread;
+    self->older = newest;
+    newest = self;
     return Py_NewRef(self);
 }
 
 // The claimed faults as an exception, remembered by the scope; NULL without an exception set when there are
 // none.
 static PyObject *take(Scope *scope, bool anyone) {
-    PyObject *records = memprot_delivery_claim(anyone);
+    PyObject *records = memprot_claim(anyone);
     if (!records || PyList_GET_SIZE(records) == 0) {
         Py_XDECREF(records);
         return NULL;
     }
-    PyObject *error = memprot_delivery_error(records);
+    PyObject *error = memprot_claim_error(records);
     Py_DECREF(records);
     if (error && scope && PyList_Append(scope->faults, error) < 0)
         Py_CLEAR(error);
@@ -94,11 +108,11 @@ static PyObject *scope_exit(Scope *self, PyObject *args) {
         return NULL;
     Py_INCREF(self);
     // The scope is left before anything that runs Python: even an interrupted claim leaves no scope open.
-    PyObject *records = memprot_delivery_claim(true);
+    PyObject *records = memprot_claim(true);
     leave(self);
     PyObject *error = NULL;
     if (records && PyList_GET_SIZE(records) > 0) {
-        error = memprot_delivery_error(records);
+        error = memprot_claim_error(records);
         if (error && PyList_Append(self->faults, error) < 0)
             Py_CLEAR(error);
     }
@@ -124,7 +138,7 @@ static PyObject *scope_get_faults(Scope *self, void *unused) {
     return PyList_AsTuple(self->faults);
 }
 
-PyObject *memprot_scope_take(void) { return take(innermost, false); }
+PyObject *memprot_scope_take(void) { return take(innermost(), false); }
 
 // fault_take() -> the calling thread's faults as one exception, or None
 static PyObject *fault_take(PyObject *module, PyObject *unused) {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from memprot import _native
 from memprot.faults.error import FaultError
-from memprot.faults.native_record import NativeRecord, as_record
+from memprot.faults.native_record import as_record, from_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ def _drain_pending() -> None:
 
 def _tell(rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
-        record = as_record(NativeRecord._make(row))
+        record = as_record(from_row(row))
         for listener in _listeners:
             listener(record)
 
@@ -130,12 +130,16 @@ def _error_from(rows: list[tuple[Any, ...]]) -> FaultError:
 class _Delivery(FaultError):  # noqa: N818
     """What a handler sets as a thread's pending exception; instantiated, it is the fault itself."""
 
-    def __new__(cls) -> FaultError:  # type: ignore[misc]
-        return _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
+    def __new__(cls, fault: FaultError | None = None) -> FaultError:  # type: ignore[misc]
+        # An interpreter that instantiates early, to chain it to the exception being handled, does so twice.
+        return (
+            fault or _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
+        )
 
 
 _Delivery.__name__ = _Delivery.__qualname__ = "FaultError"
-_native.set_delivery(_Delivery, _error_from, _drain_pending)
+_native.set_delivery(_Delivery, _error_from)
+_native.set_drain(_drain_pending)
 
 
 def _region_fault(region: _native.Region, address: int, access: int, signal: int) -> FaultError:

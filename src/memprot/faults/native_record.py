@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import sys
 from itertools import dropwhile
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from memprot import _native
 from memprot.faults.array import find_array
@@ -25,11 +26,13 @@ Cause = Literal["unmapped", "protection", "guard", "key", "bus"]
 ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "execute")
 
 
-class NativeRecord(NamedTuple):
-    """One record as the binding hands it over.
+_SIGBUS: Final = int(signal.SIGBUS)
 
-    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0)
-    >>> NativeRecord._make(row).thread_name
+
+class NativeRecord(NamedTuple):
+    """One record, read from the row that the binding hands over.
+
+    >>> NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0).thread_name
     'python'
     """
 
@@ -47,15 +50,41 @@ class NativeRecord(NamedTuple):
     folded: int
 
 
-def cause_of(native: NativeRecord) -> Cause:
+def from_row(row: tuple[Any, ...]) -> NativeRecord:
+    """Read a row, whose stacks are the bytes that the handler wrote.
+
+    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0)
+    >>> from_row(row).instructions
+    (0,)
+    """
+    *fields, instructions, stack, folded = row
+    counters = struct.unpack(f"{len(instructions) // struct.calcsize('P')}P", instructions)
+    return NativeRecord(*fields, counters, None if stack is None else tuple(_frames_of(stack)), folded)
+
+
+def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
+    at = 0
+    while at < len(stack):
+        (line,) = struct.unpack_from("i", stack, at)
+        file_end = stack.index(0, at + 4)
+        function_end = stack.index(0, file_end + 1)
+        yield _text(stack[at + 4 : file_end]), line, _text(stack[file_end + 1 : function_end])
+        at = function_end + 1
+
+
+def _text(encoded: bytes) -> str:
+    return encoded.decode("utf-8", "surrogatepass")
+
+
+def cause_of(signal_number: int, guard: bool) -> Cause:
     """What forbade the access.
 
-    >>> cause_of(NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, True, None, (), None, 0))
+    >>> cause_of(signal.SIGSEGV, True)
     'guard'
     """
-    if native.signal == signal.SIGBUS:
+    if signal_number == _SIGBUS:
         return "bus"
-    return "guard" if native.guard else "protection"
+    return "guard" if guard else "protection"
 
 
 def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
@@ -79,7 +108,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
     block = block_of(native)
     kind: FaultKind = "protection"
     distance = None
-    if native.signal == signal.SIGBUS:
+    if native.signal == _SIGBUS:
         kind = "bus"
     elif native.guard:
         kind = "unmapped"

@@ -162,6 +162,8 @@ class Region(_native.Region):
         """The first page and the number of pages of [start, stop)."""
         stop = self.size if stop is None else stop
         for name, offset in (("start", start), ("stop", stop)):
+            if isinstance(offset, bool) or not isinstance(offset, int):
+                raise TypeError(f"{name} must be an int, not {type(offset).__name__}")
             if not 0 <= offset <= self.size:
                 raise ValueError(f"{name} {offset} is outside the Region's {self.size} bytes")
         lead = self.address - self.extent[0]  # bytes before a block that ends at its guard
@@ -264,17 +266,6 @@ class Region(_native.Region):
         return f"<Region {self.address:#x} {self.size} bytes {prot}>"
 
 
-class GuardedRegion(Region):
-    """What :func:`guarded` returns: a Region between two guards.
-
-    >>> GuardedRegion(13, "left").guarded
-    True
-    """
-
-    def __init__(self, size: int, side: Side) -> None:
-        self._map(size, Prot.READ | Prot.WRITE, side=side)
-
-
 def guarded(size: int, side: Side = "right") -> Region:
     """Memory between two guards: an access one byte past its end (or before its start) faults.
 
@@ -298,4 +289,6 @@ def guarded(size: int, side: Side = "right") -> Region:
     """
     if side not in ("right", "left"):
         raise ValueError(f'side must be "right" or "left", not {side!r}')
-    return GuardedRegion(size, side)
+    region = Region.__new__(Region)
+    region._map(size, Prot.READ | Prot.WRITE, side=side)
+    return region

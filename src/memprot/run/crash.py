@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from memprot.faults.ink import Span
     from memprot.faults.record import FaultKind
 
-__all__ = ["command", "main"]
+__all__ = ["main"]
 
 _SIGBUS = 7
 _SEGV_MAPERR = 1  # sigaction(2)
@@ -34,27 +34,12 @@ _REGISTERS_A_LINE = 4
 Evidence = dict[str, Any]
 
 
-def command(policy: str, document: str | None) -> list[bytes]:
-    """How a dying process starts the reporter.
-
-    Args:
-        policy: what happens to faults that can be recovered: ``raise``, ``log`` or ``abort``.
-        document: the path of the run's document, which the reporter completes.
-
-    >>> command("raise", None)[-1]
-    b''
-    """
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from memprot.run.crash import main; main(*sys.argv[2:])"
-    return [os.fsencode(word) for word in (sys.executable, "-I", "-c", code, root, policy, document or "")]
-
-
 def main(policy: str, document: str) -> None:
     """Read what the parent process knows from standard input, and tell it.
 
     Args:
-        policy: as in :func:`command`.
-        document: as in :func:`command`; empty for none.
+        policy: as in :func:`memprot.run.reporter.command`.
+        document: as in :func:`memprot.run.reporter.command`; empty for none.
 
     Raises:
         OSError: the document cannot be written.

@@ -52,9 +52,7 @@ class Journal:
         """The document up to the exit status."""
         return f'{{"schema": 1,\n "argv": {json_text(list(self.argv))},\n "exit": '.encode()
 
-    def set(
-        self, guarded: Mapping[str, Mapping[str, int]], faults: Iterable[tuple[FaultRecord, int]]
-    ) -> None:
+    def set(self, guarded: Mapping[str, Mapping[str, int]], faults: Iterable[tuple[FaultRecord, int]]) -> None:
         """Take in what is known now; nothing is written."""
         texts = [self._text(record, count) for record, count in faults]
         self.body = _body(guarded, texts)

@@ -49,7 +49,7 @@ def start(activation: str) -> None:
 
 def _start_engine(session: Session) -> None:
     from memprot.faults import engine
-    from memprot.run.crash import command
+    from memprot.run.reporter import command
 
     _native.use_alternate_stack()
     environment = [b"%s=%s" % item for item in os.environb.items()]
