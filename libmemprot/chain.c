@@ -80,7 +80,8 @@ void memprot_chain_next(int signal, siginfo_t *info, void *context) {
         passing = true;
         next.sa_handler(signal);
         passing = false;
-        // It has been disabled, as faulthandler can be, and does nothing any more: the fault would come again forever.
+        // It has been disabled, as faulthandler can be, and does nothing any more: the fault would come again
+        // forever.
         if (is_final(&next))
             die_by_default(signal, sent);
     } else if (!sent) {

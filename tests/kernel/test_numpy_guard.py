@@ -55,7 +55,7 @@ def is_guarded(misbehave: ModuleType, array: Array, side: Side) -> bool:
 def test_an_array_ends_at_its_guard_to_the_byte(misbehave: ModuleType, side: Side, dtype: str) -> None:
     for length in (1, 2, 13, 100, 511, 4096, 5000, 70_000):
         array = numpy.empty(length, dtype)
-        array.view("u1")[:] = 7 if array.dtype.kind != "V" else 7
+        array.view("u1")[:] = 7
         assert is_guarded(misbehave, array, side)
         assert (array.view("u1") == 7).all()
 
@@ -211,8 +211,8 @@ def test_threads_allocate_compute_and_free(misbehave: ModuleType, side: Side) ->
             kept.append(array[: length // 2])
             if len(kept) > 40:
                 kept.pop(0)
-        array = numpy.zeros(100)
-        fault = fault_of(misbehave, beside(array, side), gil=False)
+        last = numpy.zeros(100)
+        fault = fault_of(misbehave, beside(last, side), gil=False)
         sums.append(fault.offset or 0)
 
     kept: list[Array] = []

@@ -92,7 +92,8 @@ class _Delivery(FaultError):  # noqa: N818
 
     def __new__(cls, fault: FaultError | None = None) -> FaultError:  # type: ignore[misc]
         # An interpreter that instantiates early, to chain it to the exception being handled, does so twice.
-        return fault or _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
+        taken = fault or _native.fault_take()
+        return taken or FaultError("the fault was taken over elsewhere before it was raised here")
 
 
 _Delivery.__name__ = _Delivery.__qualname__ = "FaultError"
