@@ -225,6 +225,40 @@ with open(fd, "r+b") as file:
     assert "memprot: fatal write" in child.stderr
 
 
+@pytest.mark.parametrize("setup", [KINDS["private"], KINDS["shared"]], ids=["private", "shared"])
+def test_where_no_further_mapping_may_be_made_it_recovers_or_dies_with_a_report(
+    run_child: RunChild, setup: str
+) -> None:
+    """Letting the access through may have to split a mapping, which the kernel refuses; it never hangs."""
+    child = run_child(f"""{SETUP}{setup}
+from memprot import Prot, calls
+from memprot.flags import MapFlag
+with open("/proc/sys/vm/max_map_count") as file:
+    most = int(file.read())
+if most > 300_000:
+    sys.exit(0)
+with catch_faults():  # everything that is needed later has been used once
+    try:
+        misbehave.write(memory.address + PAGE_SIZE, 1)
+    except FaultError:
+        pass
+start = calls.mmap(0, 2 * most * PAGE_SIZE, Prot.NONE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.NORESERVE)
+try:
+    for index in range(most):
+        calls.mprotect(start + 2 * index * PAGE_SIZE, PAGE_SIZE, Prot.READ)
+except OSError:
+    try:
+        with catch_faults():
+            misbehave.write(memory.address + PAGE_SIZE, 1)
+    except FaultError:
+        os._exit(memory[PAGE_SIZE])
+    os._exit(1)
+""")
+    assert child.returncode in (0, -signal.SIGSEGV)
+    if child.returncode:
+        assert "memprot: fatal write" in child.stderr
+
+
 def test_the_standard_error_may_be_closed(run_child: RunChild) -> None:
     child = run_child(f"{SETUP}region = Region(10, 'r--')\nos.close(2)\nmisbehave.write(region.address, 1)")
     assert (child.returncode, child.stderr) == (-signal.SIGSEGV, "")

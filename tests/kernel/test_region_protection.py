@@ -14,6 +14,8 @@ from memprot import PAGE_SIZE, FaultError, Prot, ProtectionError, Region, calls,
 from memprot.flags import Advice
 from memprot.prot import as_prot
 
+Action = Callable[[], object]
+
 PAGES = 6
 SIZE = PAGES * PAGE_SIZE
 
@@ -127,7 +129,7 @@ def test_accessors_raise_where_the_protection_forbids_it(blocked: Region, prot: 
     def store_slice() -> None:
         blocked[5:9] = b"1234"
 
-    writes: list[Callable[[], object]] = [
+    writes: list[Action] = [
         lambda: blocked.__setitem__(7, 1),
         store_slice,
         lambda: blocked.__setitem__(slice(9, 3, -2), b"123"),
@@ -141,7 +143,7 @@ def test_accessors_raise_where_the_protection_forbids_it(blocked: Region, prot: 
         assert (fault.access, fault.cause, fault.region) == ("write", "protection", blocked)
         assert fault.offset == offset
         assert fault.address == blocked.address + offset
-    reads: list[Callable[[], object]] = [
+    reads: list[Action] = [
         lambda: blocked[4],
         lambda: blocked[4:9],
         lambda: blocked[4:9:2],
