@@ -11,9 +11,7 @@ extern const struct row memprot_access_rows[], memprot_access_rows_end[];
 static _Thread_local struct memprot_access_failure failure;
 
 // May run in a signal handler.
-static uintptr_t resolve(const int32_t *field) {
-    return (uintptr_t)field + (uintptr_t)(intptr_t)*field;
-}
+static uintptr_t resolve(const int32_t *field) { return (uintptr_t)field + (uintptr_t)(intptr_t)*field; }
 
 // May run in a signal handler.
 uintptr_t memprot_access_fixup(uintptr_t instruction) {
@@ -25,6 +23,4 @@ uintptr_t memprot_access_fixup(uintptr_t instruction) {
 }
 
 // May run in a signal handler.
-struct memprot_access_failure *memprot_access_last_failure(void) {
-    return &failure;
-}
+struct memprot_access_failure *memprot_access_last_failure(void) { return &failure; }

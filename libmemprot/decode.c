@@ -3,8 +3,8 @@
 #if !defined(__x86_64__)
 
 // May run in a signal handler.
-bool memprot_decode_operand(const void *code, size_t available, const ucontext_t *context,
-                            uintptr_t fault_address, struct memprot_operand *ret) {
+bool memprot_decode_operand(const void *code, size_t available, const ucontext_t *context, uintptr_t fault_address,
+                            struct memprot_operand *ret) {
     (void)code;
     (void)available;
     (void)context;
@@ -291,8 +291,8 @@ static bool add_absolute_operand(struct decoder *decoder) {
     uint64_t address = 0;
     if (!take(decoder, &address, decoder->address_size_prefix ? 4 : 8))
         return false;
-    add_operand(decoder, address,
-                decoder->instruction.opcode & 1 ? memprot_general_size(&decoder->instruction) : 1, true);
+    add_operand(decoder, address, decoder->instruction.opcode & 1 ? memprot_general_size(&decoder->instruction) : 1,
+                true);
     return true;
 }
 
@@ -315,8 +315,7 @@ static bool add_one_byte_operands(struct decoder *decoder) {
 }
 
 // May run in a signal handler.
-static bool select_operand(const struct decoder *decoder, uintptr_t fault_address,
-                           struct memprot_operand *ret) {
+static bool select_operand(const struct decoder *decoder, uintptr_t fault_address, struct memprot_operand *ret) {
     const struct memprot_operand *unknown = NULL;
     for (size_t i = 0; i < decoder->operand_count; i++) {
         const struct memprot_operand *operand = &decoder->operands[i];
@@ -336,8 +335,8 @@ static bool select_operand(const struct decoder *decoder, uintptr_t fault_addres
 }
 
 // May run in a signal handler.
-bool memprot_decode_operand(const void *code, size_t available, const ucontext_t *context,
-                            uintptr_t fault_address, struct memprot_operand *ret) {
+bool memprot_decode_operand(const void *code, size_t available, const ucontext_t *context, uintptr_t fault_address,
+                            struct memprot_operand *ret) {
     struct decoder decoder = {
         .code = code,
         .available = available < MEMPROT_INSTRUCTION_MAX ? available : MEMPROT_INSTRUCTION_MAX,

@@ -38,5 +38,5 @@ struct memprot_operand {
 /// @param fault_address si_addr of the signal.
 /// @param[out] ret Written only when the answer is true.
 /// @return Whether the operand is known.
-bool memprot_decode_operand(const void *code, size_t available, const ucontext_t *context,
-                            uintptr_t fault_address, struct memprot_operand *ret);
+bool memprot_decode_operand(const void *code, size_t available, const ucontext_t *context, uintptr_t fault_address,
+                            struct memprot_operand *ret);

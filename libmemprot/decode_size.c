@@ -16,9 +16,7 @@ size_t memprot_operand_size(const struct memprot_instruction *instruction) {
     bool evex = instruction->encoding == MEMPROT_EVEX;
     unsigned rule = memprot_opcode_size_rule(instruction);
     if (instruction->broadcast)
-        return rule == MEMPROT_SIZE_FULL || rule == MEMPROT_SIZE_HALF || rule == MEMPROT_SIZE_HALF_OR_FULL
-                   ? wide
-                   : 0;
+        return rule == MEMPROT_SIZE_FULL || rule == MEMPROT_SIZE_HALF || rule == MEMPROT_SIZE_HALF_OR_FULL ? wide : 0;
     switch (rule) {
     case MEMPROT_SIZE_FULL:
         return vector;
@@ -47,6 +45,7 @@ size_t memprot_operand_size(const struct memprot_instruction *instruction) {
 
 // The immediate of a general operation: its operand's size, but never more than 4 bytes. May run in a signal
 // handler.
+// May run in a signal handler.
 static size_t general_immediate_size(const struct memprot_instruction *instruction) {
     return memprot_general_size(instruction) == 2 ? 2 : 4;
 }

@@ -12,12 +12,7 @@ enum memprot_encoding { MEMPROT_LEGACY = 1, MEMPROT_VEX = 2, MEMPROT_EVEX = 4 };
 enum memprot_opcode_map { MEMPROT_MAP_ONE_BYTE, MEMPROT_MAP_0F, MEMPROT_MAP_0F38, MEMPROT_MAP_0F3A };
 
 /// Mandatory prefixes, numbered as VEX and EVEX number them.
-enum memprot_mandatory_prefix {
-    MEMPROT_PREFIX_NONE,
-    MEMPROT_PREFIX_66,
-    MEMPROT_PREFIX_F3,
-    MEMPROT_PREFIX_F2
-};
+enum memprot_mandatory_prefix { MEMPROT_PREFIX_NONE, MEMPROT_PREFIX_66, MEMPROT_PREFIX_F3, MEMPROT_PREFIX_F2 };
 
 /// One instruction as far as the size of its memory operand depends on it.
 struct memprot_instruction {

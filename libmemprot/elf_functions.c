@@ -50,15 +50,13 @@ static bool names_better(const struct memprot_elf_function *a, const struct memp
     return strlen(a->name) < strlen(b->name);
 }
 
-const struct memprot_elf_function *memprot_elf_find_function(const struct memprot_elf *elf,
-                                                             uint64_t address) {
+const struct memprot_elf_function *memprot_elf_find_function(const struct memprot_elf *elf, uint64_t address) {
     const struct memprot_elf_function *best = NULL;
     for (size_t i = 0; i < elf->function_count; i++) {
         const struct memprot_elf_function *function = &elf->functions[i];
-        if (address < function->start || address - function->start >= function->size)
+        if (function->indirect || address < function->start || address - function->start >= function->size)
             continue;
-        if (!best || function->start > best->start ||
-            (function->start == best->start && names_better(function, best)))
+        if (!best || function->start > best->start || (function->start == best->start && names_better(function, best)))
             best = function;
     }
     return best;
@@ -155,8 +153,8 @@ static unsigned char binding_rank(unsigned char binding) {
 }
 
 // Adds the functions of one symbol table. Only a failed read or allocation is a failure.
-static bool read_symbols(const struct elf_file *file, const Elf64_Shdr *table, const Elf64_Shdr *strings,
-                         char **names, struct function_list *list) {
+static bool read_symbols(const struct elf_file *file, const Elf64_Shdr *table, const Elf64_Shdr *strings, char **names,
+                         struct function_list *list) {
     if (table->sh_entsize != sizeof(Elf64_Sym) || strings->sh_type != SHT_STRTAB)
         return true;
     Elf64_Sym *symbols = read_table(file, table->sh_size, table->sh_offset);
@@ -167,14 +165,16 @@ static bool read_symbols(const struct elf_file *file, const Elf64_Shdr *table, c
     size_t count_before = list->count;
     for (size_t i = 0; complete && i < table->sh_size / sizeof *symbols; i++) {
         const Elf64_Sym *symbol = &symbols[i];
-        if (ELF64_ST_TYPE(symbol->st_info) != STT_FUNC || symbol->st_shndx == SHN_UNDEF ||
-            symbol->st_size == 0 || symbol->st_name >= strings->sh_size || (*names)[symbol->st_name] == '\0')
+        unsigned char type = ELF64_ST_TYPE(symbol->st_info);
+        if ((type != STT_FUNC && type != STT_GNU_IFUNC) || symbol->st_shndx == SHN_UNDEF || symbol->st_size == 0 ||
+            symbol->st_name >= strings->sh_size || (*names)[symbol->st_name] == '\0')
             continue;
         complete = append(list, (struct memprot_elf_function){
                                     .start = symbol->st_value,
                                     .size = symbol->st_size,
                                     .name = *names + symbol->st_name,
                                     .rank = binding_rank(ELF64_ST_BIND(symbol->st_info)),
+                                    .indirect = type == STT_GNU_IFUNC,
                                 });
     }
     int saved = errno;
@@ -251,8 +251,7 @@ static void entry_destroy(struct elf_entry *entry) {
     errno = saved;
 }
 
-static struct elf_entry *entry_create(const char *path, const struct elf_file *file,
-                                      const struct stat *status) {
+static struct elf_entry *entry_create(const char *path, const struct elf_file *file, const struct stat *status) {
     struct elf_entry *entry = calloc(1, sizeof *entry);
     if (!entry)
         return NULL;

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <elf.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/// One symbol of type function with a size.
+/// One symbol of type function or indirect function with a size.
 struct memprot_elf_function {
     /// Virtual address in the file; the process adds the load bias.
     uint64_t start;
@@ -14,6 +15,8 @@ struct memprot_elf_function {
     const char *name;
     /// Of several symbols for one address the highest is the name: global, weak, local.
     unsigned char rank;
+    /// The bytes are those of the resolver that chooses an implementation (STT_GNU_IFUNC), not its own.
+    bool indirect;
 };
 
 /// What was read from one file. Lives until the process ends, so its strings may be kept.
@@ -37,7 +40,7 @@ struct memprot_elf {
 /// file.
 const struct memprot_elf *memprot_elf_read(const char *path);
 
-/// @return The function whose bytes include @p address, or NULL.
+/// @return The function, not an indirect one, whose bytes include @p address, or NULL.
 /// @param address Virtual address in the file.
 const struct memprot_elf_function *memprot_elf_find_function(const struct memprot_elf *elf, uint64_t address);
 

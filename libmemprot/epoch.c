@@ -18,9 +18,7 @@ int memprot_epoch_enter(void) {
 }
 
 // May run in a signal handler.
-void memprot_epoch_leave(int token) {
-    atomic_fetch_sub(&inside[token], 1);
-}
+void memprot_epoch_leave(int token) { atomic_fetch_sub(&inside[token], 1); }
 
 void memprot_epoch_wait(void) {
     pthread_mutex_lock(&waiting);

@@ -37,15 +37,17 @@ static _Thread_local struct {
     struct burst burst;
     uintptr_t instruction, address;
     int attempts;
+    int thread; // 0 until it is asked for
     bool inside;
 } self;
+
+static int process;
 
 enum { WINDOW_LIMIT = 256, ATTEMPT_LIMIT = 100000 };
 
 // May run in a signal handler.
 static enum memprot_policy effective_policy(void) {
-    return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE
-                                    : (enum memprot_policy)atomic_load(&process_policy);
+    return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
 }
 
 // The part of the access that is forbidden: from the address that faulted to its end, or to where its block
@@ -75,7 +77,7 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
     record->size = bytes_outside(record, context);
-    if (prctl(PR_GET_NAME, record->name) < 0)
+    if (memprot_fault_in_main_thread() || prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
     uintptr_t instruction = *memprot_context_instruction(context);
     if (record->access == MEMPROT_EXECUTE) {
@@ -117,8 +119,7 @@ static void include(struct memprot_record *record, size_t first, size_t count) {
 
 // The page after, or before, the pages this thread has just opened: the same access goes on. Opens more of
 // them each time. May run in a signal handler.
-static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page,
-                                           enum memprot_access access) {
+static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page, enum memprot_access access) {
     struct memprot_record *record = self.burst.record;
     enum memprot_opening opening = MEMPROT_RETRY;
     if (!record || !memprot_record_hold(record, self.burst.sequence))
@@ -127,8 +128,8 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     if (record->overlay == overlay && record->access == access && (after || before)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
-        opening = memprot_overlay_open(overlay, page, access == MEMPROT_WRITE, self.burst.window,
-                                       after ? 1 : -1, &first, &count);
+        opening = memprot_overlay_open(overlay, page, access == MEMPROT_WRITE, self.burst.window, after ? 1 : -1,
+                                       &first, &count);
         if (opening == MEMPROT_OPENED)
             include(record, first, count);
     }
@@ -155,8 +156,7 @@ static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
 }
 
 // May run in a signal handler.
-static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
-                    enum memprot_policy policy) {
+static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, enum memprot_policy policy) {
     uintptr_t address = (uintptr_t)info->si_addr, instruction = *memprot_context_instruction(context);
     enum memprot_access access = memprot_context_access(context, address);
     if (access == MEMPROT_EXECUTE || info->si_signo != SIGSEGV)
@@ -226,12 +226,12 @@ static void before_fork(void) {
     memprot_epoch_wait();
 }
 
-static void after_fork_in_parent(void) {
-    atomic_store(&forking, false);
-}
+static void after_fork_in_parent(void) { atomic_store(&forking, false); }
 
 static void after_fork_in_child(void) {
     self.burst.record = NULL;
+    self.thread = 0;
+    process = getpid();
     memprot_epoch_after_fork();
     memprot_overlay_close_descriptor();
     memprot_record_after_fork(forking_thread, memprot_fault_thread());
@@ -239,6 +239,7 @@ static void after_fork_in_child(void) {
 }
 
 static void watch_forks(void) {
+    process = getpid();
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
@@ -289,27 +290,22 @@ int memprot_fault_uninstall(void) {
     return memprot_chain_uninstall(handle);
 }
 
-void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) {
-    atomic_store(&hooks, to);
-}
+void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
 
-void memprot_fault_set_policy(enum memprot_policy policy) {
-    atomic_store(&process_policy, policy);
-}
+void memprot_fault_set_policy(enum memprot_policy policy) { atomic_store(&process_policy, policy); }
 
-void memprot_fault_enter_scope(void) {
-    atomic_fetch_add(&scopes, 1);
-}
+void memprot_fault_enter_scope(void) { atomic_fetch_add(&scopes, 1); }
 
-void memprot_fault_leave_scope(void) {
-    atomic_fetch_sub(&scopes, 1);
-}
+void memprot_fault_leave_scope(void) { atomic_fetch_sub(&scopes, 1); }
 
-bool memprot_fault_in_scope(void) {
-    return atomic_load(&scopes) > 0;
-}
+bool memprot_fault_in_scope(void) { return atomic_load(&scopes) > 0; }
 
 // May run in a signal handler.
 int memprot_fault_thread(void) {
-    return (int)syscall(SYS_gettid);
+    if (self.thread == 0)
+        self.thread = (int)syscall(SYS_gettid);
+    return self.thread;
 }
+
+// May run in a signal handler.
+bool memprot_fault_in_main_thread(void) { return memprot_fault_thread() == process; }

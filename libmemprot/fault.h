@@ -47,3 +47,7 @@ bool memprot_fault_in_scope(void);
 
 /// The calling thread's id, as the kernel numbers it. May run in a signal handler.
 int memprot_fault_thread(void);
+
+/// Whether the calling thread is the one the process began with; meaningful once the handlers have been installed.
+/// May run in a signal handler.
+bool memprot_fault_in_main_thread(void);

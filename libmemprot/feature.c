@@ -89,9 +89,7 @@ static _Noreturn void try_from(struct progress *progress, size_t first) {
 
 // No exit signal: the program's SIGCHLD handler stays out of it, and SIG_IGN for SIGCHLD cannot reap the
 // child before we do.
-static pid_t clone_without_exit_signal(void) {
-    return (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
-}
+static pid_t clone_without_exit_signal(void) { return (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL); }
 
 // Returns 0, or the signal that killed the child, or -1 with errno set when somebody else has reaped it.
 static int wait_for_clone(pid_t child) {
@@ -127,9 +125,8 @@ static void try_all(struct progress *progress) {
         if (reached == memprot_feature_count)
             return;
         // This trial was the child's last; another child goes on with the next one.
-        progress->trials[reached] = killed_by > 0
-                                        ? (struct memprot_trial){.signal = killed_by}
-                                        : (struct memprot_trial){.error = ECHILD, .step = "waitpid"};
+        progress->trials[reached] = killed_by > 0 ? (struct memprot_trial){.signal = killed_by}
+                                                  : (struct memprot_trial){.error = ECHILD, .step = "waitpid"};
         first = reached + 1;
     }
 }

@@ -29,12 +29,7 @@ static const size_t discard_threshold = (size_t)512 << 10;
 
 __extension__ typedef unsigned __int128 wide; // ISO C has no name for it
 
-enum slot_state {
-    SLOT_UNUSED,
-    SLOT_CLEAN,
-    SLOT_DIRTY,
-    SLOT_LIVE
-}; // clean: free, and its pages read as zeros
+enum slot_state { SLOT_UNUSED, SLOT_CLEAN, SLOT_DIRTY, SLOT_LIVE }; // clean: free, and its pages read as zeros
 
 struct slot {
     uintptr_t block;
@@ -70,9 +65,7 @@ static inline void acquire(void) {
         sched_yield();
 }
 
-static inline void release(void) {
-    atomic_flag_clear_explicit(&lock, memory_order_release);
-}
+static inline void release(void) { atomic_flag_clear_explicit(&lock, memory_order_release); }
 
 static void prepare(void) {
     // An eighth of the machine: a program that lives on millions of small arrays must not run out of memory
@@ -110,8 +103,7 @@ static int register_pool(struct pool *pool, uintptr_t start, uintptr_t stop) {
             return -1;
         _Atomic(struct pool *) *leaf = atomic_load(&table[unit / LEAF]);
         if (!leaf) {
-            leaf =
-                mmap(NULL, LEAF * sizeof *leaf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            leaf = mmap(NULL, LEAF * sizeof *leaf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (leaf == MAP_FAILED)
                 return -1;
             atomic_store_explicit(&table[unit / LEAF], leaf, memory_order_release);
@@ -138,8 +130,7 @@ static bool address_space_allows(size_t length) {
 }
 
 static void *map_aligned(size_t length) {
-    char *start =
-        mmap(NULL, length + UNIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *start = mmap(NULL, length + UNIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED)
         return NULL;
     char *aligned = (char *)(((uintptr_t)start + UNIT - 1) / UNIT * UNIT);
@@ -165,8 +156,8 @@ static struct pool *create_pool(size_t data) {
     char *start = map_aligned(length);
     if (!start)
         goto free_pool;
-    if (memprot_overlay_init(&pool->overlay, (uintptr_t)start, length / memprot_page_size(),
-                             MEMPROT_BACKING_GUARD, MEMPROT_PAGE_FOREIGN, 0) < 0)
+    if (memprot_overlay_init(&pool->overlay, (uintptr_t)start, length / memprot_page_size(), MEMPROT_BACKING_GUARD,
+                             MEMPROT_PAGE_FOREIGN, 0) < 0)
         goto unmap;
     pool->slots_start = (uintptr_t)start + guard;
     pool->data = data;
@@ -272,8 +263,7 @@ void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, u
         return NULL;
     }
     bool dirty = slot->state == SLOT_DIRTY;
-    uintptr_t start = data_of(pool, slot),
-              block = side == MEMPROT_SIDE_RIGHT ? start + pool->data - size : start;
+    uintptr_t start = data_of(pool, slot), block = side == MEMPROT_SIDE_RIGHT ? start + pool->data - size : start;
     slot->block = block;
     slot->size = size;
     slot->stack = stack;
@@ -284,8 +274,7 @@ void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, u
     if (overhead > statistics.peak_overhead)
         statistics.peak_overhead = overhead;
     release();
-    if (zeroed && dirty &&
-        (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
+    if (zeroed && dirty && (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
         memset((void *)block, 0, size);
     return (void *)block;
 }
@@ -320,8 +309,7 @@ enum memprot_guard_freeing memprot_guard_free(void *block) {
     if (memprot_record_waiting() > 0)
         close_around(pool, start);
     // Read without the lock: a page more or less is kept.
-    bool discard =
-        resident_free + pool->data > retention && madvise((void *)start, pool->data, MADV_DONTNEED) == 0;
+    bool discard = resident_free + pool->data > retention && madvise((void *)start, pool->data, MADV_DONTNEED) == 0;
     acquire();
     overhead -= memprot_page_ceil(slot->size) - slot->size;
     statistics.freed_blocks++;
@@ -375,3 +363,6 @@ void memprot_guard_read_statistics(struct memprot_guard_statistics *ret) {
     *ret = statistics;
     release();
 }
+
+// May run in a signal handler.
+void memprot_guard_peek_statistics(struct memprot_guard_statistics *ret) { *ret = statistics; }

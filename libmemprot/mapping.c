@@ -1,5 +1,5 @@
 // What the name at the end of a line of /proc/PID/maps says about the mapping.
-#include "maps.h"
+#include "mapping.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,11 +9,13 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+// May run in a signal handler.
 static bool starts_with(const struct memprot_mapping *mapping, const char *prefix) {
     size_t length = strlen(prefix);
     return mapping->path_length >= length && memcmp(mapping->path, prefix, length) == 0;
 }
 
+// May run in a signal handler.
 static bool equals(const struct memprot_mapping *mapping, const char *name) {
     return mapping->path_length == strlen(name) && starts_with(mapping, name);
 }
@@ -37,6 +39,7 @@ const char *memprot_kind_name(enum memprot_kind kind) {
     return names[kind];
 }
 
+// May run in a signal handler.
 static enum memprot_kind bracketed_kind(const struct memprot_mapping *mapping) {
     if (equals(mapping, "[heap]"))
         return MEMPROT_KIND_HEAP;
@@ -56,6 +59,7 @@ static enum memprot_kind bracketed_kind(const struct memprot_mapping *mapping) {
 }
 
 // Files of the kernel's own mounts never had a name in a directory, so they always read as deleted.
+// May run in a signal handler.
 static enum memprot_kind nameless_file_kind(const struct memprot_mapping *mapping) {
     if (starts_with(mapping, "/memfd:"))
         return MEMPROT_KIND_MEMFD;
@@ -90,13 +94,13 @@ enum memprot_kind memprot_mapping_kind(const struct memprot_mapping *mapping) {
     return MEMPROT_KIND_FILE;
 }
 
+// May run in a signal handler.
 static bool is_this_file(const struct memprot_mapping *mapping, const char *name) {
     struct statx found;
     // Neither a network nor an automount is worth waiting for here.
     int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
-    return syscall(SYS_statx, AT_FDCWD, name, flags, STATX_INO, &found) == 0 &&
-           found.stx_ino == mapping->inode && found.stx_dev_major == mapping->device_major &&
-           found.stx_dev_minor == mapping->device_minor;
+    return syscall(SYS_statx, AT_FDCWD, name, flags, STATX_INO, &found) == 0 && found.stx_ino == mapping->inode &&
+           found.stx_dev_major == mapping->device_major && found.stx_dev_minor == mapping->device_minor;
 }
 
 // May run in a signal handler.
@@ -106,8 +110,7 @@ void memprot_mapping_name(struct memprot_mapping *mapping, const char *name, siz
     mapping->path = length == 0 ? NULL : name;
     mapping->path_length = (uint32_t)length;
     mapping->deleted = false;
-    if (length > suffix_length && name[0] == '/' &&
-        memcmp(name + length - suffix_length, suffix, suffix_length) == 0) {
+    if (length > suffix_length && name[0] == '/' && memcmp(name + length - suffix_length, suffix, suffix_length) == 0) {
         int saved = errno;
         mapping->deleted = true;
         mapping->path_length -= (uint32_t)suffix_length;

@@ -1,9 +1,9 @@
 #include "maps.h"
+#include "query.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,7 +11,6 @@ enum {
     PATH_BLOCK_SIZE = 1 << 16,
     TEXT_SIZE = 1 << 15, // the kernel gives at most a page of lines per read(2), unless one line is longer
     READINGS = 5,
-    NAME_SIZE = 4096, // PATH_MAX, the most that PROCMAP_QUERY writes
 };
 
 // Paths stay where they are while the mappings that share them grow in number.
@@ -32,9 +31,7 @@ struct reading {
     size_t named; // the index of the mapping it belongs to
 };
 
-void memprot_maps_init(struct memprot_maps *ret) {
-    *ret = (struct memprot_maps){0};
-}
+void memprot_maps_init(struct memprot_maps *ret) { *ret = (struct memprot_maps){0}; }
 
 static void free_paths(struct memprot_maps *maps) {
     while (maps->paths != NULL) {
@@ -67,9 +64,7 @@ static char *keep_name(struct memprot_maps *maps, const char *name, size_t lengt
     struct memprot_path_block *block = maps->paths;
     if (block == NULL || block->size - block->used <= length) {
         // The first block is small: most callers of memprot_maps_find want one name.
-        size_t size = length + 1 > PATH_BLOCK_SIZE ? length + 1
-                      : block == NULL              ? length + 256
-                                                   : PATH_BLOCK_SIZE;
+        size_t size = length + 1 > PATH_BLOCK_SIZE ? length + 1 : block == NULL ? length + 256 : PATH_BLOCK_SIZE;
         block = malloc(sizeof *block + size);
         if (block == NULL)
             return NULL;
@@ -123,7 +118,7 @@ static size_t undo_escapes(char *name, size_t length) {
 
 // A name with \012 in it is a newline or those four characters; only the kernel knows.
 static char *unescaped_name(struct reading *reading, const struct memprot_mapping *mapping, size_t *length) {
-    char name[NAME_SIZE];
+    char name[MEMPROT_NAME_SIZE];
     struct memprot_mapping found;
     if (reading->fd >= 0 && memprot_maps_query(reading->fd, mapping->start, &found, name, sizeof name) == 1 &&
         found.start == mapping->start && found.inode == mapping->inode && found.path != NULL) {
@@ -136,8 +131,7 @@ static char *unescaped_name(struct reading *reading, const struct memprot_mappin
     return copy;
 }
 
-static int parse_name(struct reading *reading, struct memprot_mapping *mapping, const char *name,
-                      size_t length) {
+static int parse_name(struct reading *reading, struct memprot_mapping *mapping, const char *name, size_t length) {
     if (length == 0) {
         memprot_mapping_name(mapping, NULL, 0, false);
         return 0;
@@ -182,8 +176,8 @@ static bool parse_numbers(const char **text, struct memprot_mapping *mapping) {
     if ((at[0] != 'r' && at[0] != '-') || (at[1] != 'w' && at[1] != '-') || (at[2] != 'x' && at[2] != '-') ||
         (at[3] != 's' && at[3] != 'p') || at[4] != ' ')
         return false;
-    mapping->prot = (uint8_t)((at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) |
-                              (at[2] == 'x' ? PROT_EXEC : 0));
+    mapping->prot =
+        (uint8_t)((at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) | (at[2] == 'x' ? PROT_EXEC : 0));
     mapping->shared = at[3] == 's';
     at += 5;
     mapping->offset = parse_hexadecimal(&at);
@@ -285,7 +279,7 @@ static int read_once(struct reading *reading, char **text, size_t *size) {
 // The text of an address space that went away just ends, wherever the reader was.
 static bool is_gone(int fd, const struct memprot_maps *maps) {
     struct memprot_mapping ignored;
-    char name[NAME_SIZE];
+    char name[MEMPROT_NAME_SIZE];
     return maps->count == 0 || (memprot_maps_query(fd, 0, &ignored, name, sizeof name) < 0 && errno == ESRCH);
 }
 
@@ -335,45 +329,8 @@ const struct memprot_mapping *memprot_maps_at(const struct memprot_maps *maps, u
     return low < maps->count && maps->mappings[low].start <= address ? &maps->mappings[low] : NULL;
 }
 
-// linux/fs.h has had these since Linux 6.11; most build machines are older than the kernels they build for.
-struct procmap_query_argument {
-    uint64_t size, query_flags, query_addr;
-    uint64_t vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode;
-    uint32_t dev_major, dev_minor, vma_name_size, build_id_size;
-    uint64_t vma_name_addr, build_id_addr;
-};
-enum { VMA_READABLE = 1, VMA_WRITABLE = 2, VMA_EXECUTABLE = 4, VMA_SHARED = 8 };
-#define PROCMAP_QUERY_REQUEST _IOWR('f', 17, struct procmap_query_argument)
-
-// May run in a signal handler.
-int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity) {
-    struct procmap_query_argument query = {
-        .size = sizeof query,
-        .query_addr = address,
-        .vma_name_size = capacity > NAME_SIZE ? NAME_SIZE : (uint32_t)capacity,
-        .vma_name_addr = (uintptr_t)path,
-    };
-    if (ioctl(fd, PROCMAP_QUERY_REQUEST, &query) < 0)
-        return errno == ENOENT ? 0 : -1;
-    *ret = (struct memprot_mapping){
-        .start = query.vma_start,
-        .stop = query.vma_end,
-        .offset = query.vma_offset,
-        .inode = query.inode,
-        .device_major = query.dev_major,
-        .device_minor = query.dev_minor,
-        .prot = (uint8_t)((query.vma_flags & VMA_READABLE ? PROT_READ : 0) |
-                          (query.vma_flags & VMA_WRITABLE ? PROT_WRITE : 0) |
-                          (query.vma_flags & VMA_EXECUTABLE ? PROT_EXEC : 0)),
-        .shared = query.vma_flags & VMA_SHARED,
-    };
-    memprot_mapping_name(ret, path, query.vma_name_size == 0 ? 0 : query.vma_name_size - 1, true);
-    return 1;
-}
-
-int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps,
-                      const struct memprot_mapping **ret) {
-    char name[NAME_SIZE];
+int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret) {
+    char name[MEMPROT_NAME_SIZE];
     struct memprot_mapping found;
     *ret = NULL;
     int answer = memprot_maps_query(fd, address, &found, name, sizeof name);

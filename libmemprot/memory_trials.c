@@ -58,8 +58,7 @@ static void try_file_in_memory(struct memprot_trial *ret, int fd, const char *ca
     char *page = MAP_FAILED;
     if (ftruncate(fd, (off_t)memprot_trial_page_size()) < 0)
         memprot_trial_failed(ret, "ftruncate");
-    else if ((page = mmap(NULL, memprot_trial_page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) ==
-             MAP_FAILED)
+    else if ((page = mmap(NULL, memprot_trial_page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
         memprot_trial_failed(ret, "mmap");
     else {
         *(volatile char *)page = 1;

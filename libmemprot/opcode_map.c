@@ -366,8 +366,8 @@ unsigned memprot_opcode_size_rule(const struct memprot_instruction *instruction)
     }
     for (size_t i = 0; i < count; i++) {
         unsigned rule = ranges[i].sizes[instruction->prefix];
-        if (rule != UNKNOWN && ranges[i].encodings & instruction->encoding &&
-            ranges[i].first <= instruction->opcode && instruction->opcode <= ranges[i].last)
+        if (rule != UNKNOWN && ranges[i].encodings & instruction->encoding && ranges[i].first <= instruction->opcode &&
+            instruction->opcode <= ranges[i].last)
             return rule;
     }
     return instruction->map == MEMPROT_MAP_0F ? group_rule(instruction) : UNKNOWN;

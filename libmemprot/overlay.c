@@ -1,6 +1,7 @@
 #include "overlay.h"
 
 #include "calls.h"
+#include "kernel_abi.h"
 #include "page.h"
 
 #include <errno.h>
@@ -11,10 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE  103
-#endif
+// Bytes from which pages copied aside are given back when their originals are restored.
+static const size_t kept_aside = (size_t)16 << 20;
 
 // 0 unknown, 1 madvise, 2 mprotect. Written once by whoever asks first; every writer stores the same value.
 static atomic_int guard_means;
@@ -49,8 +48,8 @@ static int remove_guard(uintptr_t start, size_t length) {
     return memprot_mprotect(start, length, PROT_READ | PROT_WRITE);
 }
 
-int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages,
-                         enum memprot_backing backing, enum memprot_page_state state, uint8_t prot) {
+int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages, enum memprot_backing backing,
+                         enum memprot_page_state state, uint8_t prot) {
     // One mapping for both arrays: calloc would do, but a guarded malloc may be built on overlays one day.
     size_t bytes = memprot_page_ceil(2 * pages);
     uint8_t *arrays = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -80,9 +79,7 @@ void memprot_overlay_deinit(struct memprot_overlay *overlay) {
 }
 
 // May run in a signal handler.
-static bool permits(uint8_t prot, bool write) {
-    return prot & (write ? PROT_WRITE : PROT_READ);
-}
+static bool permits(uint8_t prot, bool write) { return prot & (write ? PROT_WRITE : PROT_READ); }
 
 // May run in a signal handler.
 static bool move_state(struct memprot_overlay *overlay, size_t page, uint8_t from, uint8_t to) {
@@ -102,8 +99,7 @@ static char *aside_of(struct memprot_overlay *overlay) {
     if (aside)
         return aside;
     size_t length = overlay->pages * memprot_page_size();
-    char *fresh =
-        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *fresh = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (fresh == MAP_FAILED)
         return NULL;
     if (atomic_compare_exchange_strong(&overlay->aside, &aside, fresh))
@@ -168,7 +164,7 @@ static int write_through(uintptr_t address, const char *from, size_t length) {
 // For kernels that let no process write its read-only memory through /proc: new pages with the content take
 // the place of the old ones at once. It costs a mapping that will not merge with its neighbours. May run in a
 // signal handler.
-static int replace(uintptr_t start, const char *from, size_t length, uint8_t prot) {
+static int replace_pages(uintptr_t start, const char *from, size_t length, uint8_t prot) {
     char *fresh = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fresh == MAP_FAILED)
         return -1;
@@ -189,17 +185,16 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
     // stay.
     if (memprot_mprotect(start, count * size, prot) < 0)
         return -1;
-    if (write_through(start, copy, count * size) < 0 && replace(start, copy, count * size, prot) < 0)
+    if (write_through(start, copy, count * size) < 0 && replace_pages(start, copy, count * size, prot) < 0)
         return -1;
-    if (count * size >= 1 << 20)
-        madvise(copy, count * size,
-                MADV_DONTNEED); // advice: when it fails, memory is merely kept a little longer
+    // What is kept saves the next fault on these pages an allocation for each. Advice: when it fails, more is kept.
+    if (count * size >= kept_aside)
+        madvise(copy, count * size, MADV_DONTNEED);
     return 0;
 }
 
 // May run in a signal handler.
-static int lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags,
-                    int fd) {
+static int lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd) {
     size_t size = memprot_page_size();
     void *start = (void *)(overlay->start + first * size);
     off_t offset = fd < 0 ? 0 : overlay->offset + (off_t)(first * size);
@@ -214,8 +209,7 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
         return open_private(overlay, first, count, prot);
     case MEMPROT_BACKING_SHARED:
         if (prot & PROT_READ)
-            return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE,
-                            overlay->fd);
+            return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, overlay->fd);
         return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     case MEMPROT_BACKING_GUARD:
         return remove_guard(overlay->start + first * size, count * size);
@@ -225,8 +219,8 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
 }
 
 // May run in a signal handler.
-enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write,
-                                          size_t window, int direction, size_t *first, size_t *count) {
+enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write, size_t window,
+                                          int direction, size_t *first, size_t *count) {
     uint8_t prot = overlay->prot[page];
     if (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
         uint8_t state = atomic_load_explicit(&overlay->state[page], memory_order_acquire);

@@ -46,16 +46,16 @@ struct memprot_overlay {
 
 /// Prepares an overlay whose pages are all in @p state with protection @p prot.
 /// @return 0, or -1 with errno set and nothing to release.
-int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages,
-                         enum memprot_backing backing, enum memprot_page_state state, uint8_t prot);
+int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages, enum memprot_backing backing,
+                         enum memprot_page_state state, uint8_t prot);
 
 /// Releases what init took, not the pages themselves. All pages must be closed.
 void memprot_overlay_deinit(struct memprot_overlay *overlay);
 
 /// Opens the page at @p page, and up to @p window pages from it in @p direction (+1 or -1) that are like it.
 /// @param[out] first,count the pages opened. May run in a signal handler.
-enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write,
-                                          size_t window, int direction, size_t *first, size_t *count);
+enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write, size_t window,
+                                          int direction, size_t *first, size_t *count);
 
 /// Closes those of the pages that are open. May run in a signal handler.
 /// @return 0, or -1 with errno set: the pages then stay open.

@@ -9,9 +9,7 @@ extern size_t memprot_page_bytes;
 extern unsigned memprot_page_shift;
 
 /// The page size in bytes. May run in a signal handler.
-static inline size_t memprot_page_size(void) {
-    return memprot_page_bytes;
-}
+static inline size_t memprot_page_size(void) { return memprot_page_bytes; }
 
 /// How many pages @p length bytes need. May run in a signal handler.
 static inline size_t memprot_page_count(size_t length) {
@@ -24,6 +22,4 @@ static inline uintptr_t memprot_page_ceil(uintptr_t length) {
 }
 
 /// @p address rounded down to its page's start. May run in a signal handler.
-static inline uintptr_t memprot_page_floor(uintptr_t address) {
-    return address & ~(uintptr_t)(memprot_page_bytes - 1);
-}
+static inline uintptr_t memprot_page_floor(uintptr_t address) { return address & ~(uintptr_t)(memprot_page_bytes - 1); }

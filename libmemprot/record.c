@@ -55,9 +55,7 @@ void memprot_record_publish(struct memprot_record *record) {
 }
 
 // May run in a signal handler.
-void memprot_record_route(struct memprot_record *record, int owner) {
-    atomic_store(&owners[record - records], owner);
-}
+void memprot_record_route(struct memprot_record *record, int owner) { atomic_store(&owners[record - records], owner); }
 
 // May run in a signal handler.
 bool memprot_record_hold(struct memprot_record *record, uint64_t sequence) {
@@ -94,9 +92,7 @@ void memprot_record_unhold(struct memprot_record *record) {
     atomic_store_explicit(&states[record - records], READY, memory_order_release);
 }
 
-static bool has_ended(int thread) {
-    return syscall(SYS_tgkill, getpid(), thread, 0) < 0 && errno == ESRCH;
-}
+static bool has_ended(int thread) { return syscall(SYS_tgkill, getpid(), thread, 0) < 0 && errno == ESRCH; }
 
 static void close_pages(struct memprot_record *record) {
     // Pages that cannot be closed (no memory for another mapping) stay open: nobody is told of the next
@@ -117,8 +113,7 @@ static struct memprot_record *claim(int owner, bool anyone, bool everybody) {
             if (state != READY && state != BUSY)
                 continue;
             int whose = atomic_load(&owners[index]);
-            if (!everybody && whose != owner &&
-                !(anyone && (whose == MEMPROT_OWNER_ANYONE || has_ended(whose))))
+            if (!everybody && whose != owner && !(anyone && (whose == MEMPROT_OWNER_ANYONE || has_ended(whose))))
                 continue;
             if (state == BUSY)
                 busy = true;
@@ -136,22 +131,16 @@ static struct memprot_record *claim(int owner, bool anyone, bool everybody) {
     }
 }
 
-struct memprot_record *memprot_record_claim(int owner, bool anyone) {
-    return claim(owner, anyone, false);
-}
+struct memprot_record *memprot_record_claim(int owner, bool anyone) { return claim(owner, anyone, false); }
 
-struct memprot_record *memprot_record_claim_any(void) {
-    return claim(0, true, true);
-}
+struct memprot_record *memprot_record_claim_any(void) { return claim(0, true, true); }
 
 void memprot_record_free(struct memprot_record *record) {
     atomic_store_explicit(&states[record - records], FREE, memory_order_release);
 }
 
 // May run in a signal handler.
-int memprot_record_waiting(void) {
-    return atomic_load_explicit(&waiting, memory_order_relaxed);
-}
+int memprot_record_waiting(void) { return atomic_load_explicit(&waiting, memory_order_relaxed); }
 
 void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count) {
     int high = atomic_load(&used);

@@ -36,7 +36,7 @@ struct memprot_record {
     size_t size; // bytes of the access from address on; 0 unknown
     bool guard;  // the page is a guard, not memory whose protection forbids the access
     struct memprot_block block;
-    char name[16]; // the thread's, as the kernel knows it
+    char name[16]; // the thread's, as the kernel knows it; empty for the main thread
     uint32_t pcs;
     uintptr_t pc[MEMPROT_RECORD_PCS]; // innermost first; all but the first are return addresses
     // Python's frames innermost first: a 32-bit line, then file and function, each ended by NUL.

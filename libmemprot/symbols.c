@@ -1,12 +1,14 @@
 #include "symbols.h"
 
 #include "elf_functions.h"
+#include "indirect_functions.h"
 
 #include <dlfcn.h>
 #include <limits.h>
 #include <link.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct loaded_object {
@@ -72,6 +74,16 @@ static void set_from_elf(const struct memprot_elf *elf, uint64_t address, struct
     };
 }
 
+// Whether the address, which no symbol covers, lies in what an indirect function of the loaded object resolves to.
+static void name_implementation(const struct memprot_elf *elf, uintptr_t bias, uintptr_t pc,
+                                struct memprot_symbol *ret) {
+    struct memprot_indirect_function function;
+    if (!memprot_indirect_function_find(elf, bias, pc, &function))
+        return;
+    ret->function = function.name;
+    ret->offset = pc - function.start;
+}
+
 bool memprot_symbol_find(uintptr_t pc, struct memprot_symbol *ret) {
     *ret = (struct memprot_symbol){NULL, NULL, 0};
     struct loaded_object object = {.pc = pc};
@@ -82,6 +94,8 @@ bool memprot_symbol_find(uintptr_t pc, struct memprot_symbol *ret) {
     bool same = elf && elf->identity == object.identity;
     if (same) {
         set_from_elf(elf, pc - object.bias, ret);
+        if (!ret->function)
+            name_implementation(elf, object.bias, pc, ret);
         if (ret->function)
             return true;
     }
@@ -94,12 +108,41 @@ bool memprot_symbol_find(uintptr_t pc, struct memprot_symbol *ret) {
     return true;
 }
 
+static int visit_by_identity(struct dl_phdr_info *info, size_t size, void *data) {
+    (void)size;
+    struct loaded_object *object = data;
+    if (loaded_identity(info) != object->identity || strlen(info->dlpi_name) >= sizeof object->path)
+        return 0;
+    object->found = true;
+    object->bias = info->dlpi_addr;
+    strcpy(object->path, info->dlpi_name);
+    return 1;
+}
+
+static bool same_file(const char *a, const char *b) {
+    struct stat a_status, b_status;
+    return stat(a, &a_status) == 0 && stat(b, &b_status) == 0 && a_status.st_dev == b_status.st_dev &&
+           a_status.st_ino == b_status.st_ino;
+}
+
+// What an indirect function resolves to is not in the file; where this process has the file loaded too, it chooses
+// as any process on this machine does.
+static void set_from_file(const struct memprot_elf *elf, uint64_t address, struct memprot_symbol *ret) {
+    set_from_elf(elf, address, ret);
+    if (ret->function)
+        return;
+    struct loaded_object object = {.identity = elf->identity};
+    dl_iterate_phdr(visit_by_identity, &object);
+    if (object.found && same_file(object.path, elf->path))
+        name_implementation(elf, object.bias, object.bias + address, ret);
+}
+
 bool memprot_symbol_find_in_file(const char *path, uint64_t address, struct memprot_symbol *ret) {
     *ret = (struct memprot_symbol){NULL, NULL, 0};
     const struct memprot_elf *elf = memprot_elf_read(path);
     if (!elf)
         return false;
-    set_from_elf(elf, address, ret);
+    set_from_file(elf, address, ret);
     return true;
 }
 
@@ -114,7 +157,7 @@ bool memprot_symbol_find_at_file_offset(const char *path, uint64_t offset, struc
         const Elf64_Phdr *segment = &elf->segments[i];
         if (segment->p_type == PT_LOAD && offset >= segment->p_offset &&
             offset - segment->p_offset < segment->p_filesz) {
-            set_from_elf(elf, offset - segment->p_offset + segment->p_vaddr, ret);
+            set_from_file(elf, offset - segment->p_offset + segment->p_vaddr, ret);
             break;
         }
     }

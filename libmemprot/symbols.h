@@ -14,7 +14,8 @@ struct memprot_symbol {
 };
 
 /// Find the function at an address of this process. Static functions are found too, where the file has a full
-/// symbol table; the dynamic linker is asked where the file cannot be read or is no longer the one that was
+/// symbol table, and so are the implementations that an indirect function (memmove) has for this CPU; the dynamic
+/// linker is asked where the file cannot be read or is no longer the one that was
 /// loaded.
 ///
 /// Not for signal handlers: takes the dynamic linker's lock, allocates, reads files (each once).
@@ -27,7 +28,8 @@ struct memprot_symbol {
 /// @return Whether the address lies in a loaded object.
 bool memprot_symbol_find(uintptr_t pc, struct memprot_symbol *ret);
 
-/// Find the function at a virtual address of an ELF file, for the code of another process.
+/// Find the function at a virtual address of an ELF file, for the code of another process. The implementations of
+/// indirect functions have a name when this process has the same file loaded.
 /// @param address The other process' address minus the load bias of the object.
 /// @param[out] ret Its strings stay valid until the process ends.
 /// @return Whether the file could be read; else errno is set, ENOEXEC for anything but a 64-bit ELF file.

@@ -12,14 +12,10 @@ void memprot_trial_failed(struct memprot_trial *ret, const char *step) {
 }
 
 // Runs in a forked child.
-void memprot_trial_without_effect(struct memprot_trial *ret, const char *step) {
-    ret->step = step;
-}
+void memprot_trial_without_effect(struct memprot_trial *ret, const char *step) { ret->step = step; }
 
 // May run in a signal handler.
-size_t memprot_trial_page_size(void) {
-    return (size_t)sysconf(_SC_PAGESIZE);
-}
+size_t memprot_trial_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 // Runs in a forked child.
 char *memprot_trial_map(struct memprot_trial *ret, size_t size) {

@@ -57,8 +57,7 @@ static int open_userfaultfd(struct memprot_trial *ret, int flags, const char *ca
     struct uffdio_api api = {.api = UFFD_API, .features = features};
     if (ioctl(fd, UFFDIO_API, &api) == 0)
         return fd;
-    memprot_trial_failed(ret,
-                         features == 0 ? "ioctl(UFFDIO_API)" : "ioctl(UFFDIO_API, UFFD_FEATURE_WP_ASYNC)");
+    memprot_trial_failed(ret, features == 0 ? "ioctl(UFFDIO_API)" : "ioctl(UFFDIO_API, UFFD_FEATURE_WP_ASYNC)");
     close(fd);
     return -1;
 }
@@ -83,8 +82,7 @@ void memprot_try_userfaultfd_user_mode(struct memprot_trial *ret) {
 
 // Runs in a forked child. Would hang on its write if write protection were not asynchronous after all.
 void memprot_try_userfaultfd_wp_async(struct memprot_trial *ret) {
-    const uint64_t features =
-        UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC;
+    const uint64_t features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC;
     int fd = open_userfaultfd(ret, UFFD_USER_MODE_ONLY, "userfaultfd(UFFD_USER_MODE_ONLY)", features);
     char *page = fd < 0 ? NULL : memprot_trial_map(ret, memprot_trial_page_size());
     if (page == NULL)
@@ -137,8 +135,7 @@ static int soft_dirty(const char *page) {
     if (fd < 0)
         return -1;
     uint64_t entry;
-    ssize_t got =
-        pread(fd, &entry, sizeof entry, (off_t)((uintptr_t)page / memprot_trial_page_size() * sizeof entry));
+    ssize_t got = pread(fd, &entry, sizeof entry, (off_t)((uintptr_t)page / memprot_trial_page_size() * sizeof entry));
     close(fd);
     return got == sizeof entry ? (int)(entry >> 55 & 1) : -1;
 }

@@ -1,7 +1,7 @@
 """Turn the manual of the C extension into a C header: ``docstrings.py _native.pyi docstrings.h``.
 
-Each function, class, method and attribute of the stub becomes ``DOC_name`` or ``DOC_Class_name``: what the stub
-says is what ``help()`` shows, and it is written once.
+Each function, class, method and attribute of the stub becomes ``DOC_name`` or ``DOC_Class_name``: what the
+stub says is what ``help()`` shows, and it is written once.
 """
 
 import ast
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def signature(function: ast.FunctionDef, bound: str) -> str:
-    """The signature in the form that inspect reads from C functions: ``name($module, a, b=1)`` and two dashes."""
+    """The signature as inspect reads it from C functions: ``name($module, a, b=1)`` and two dashes."""
     arguments = function.args
     for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
         argument.annotation = None

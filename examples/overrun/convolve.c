@@ -7,8 +7,7 @@ static double value_at(const double *input, Py_ssize_t length, Py_ssize_t i) {
     return input[i < 0 ? 0 : i >= length ? length - 1 : i];
 }
 
-static void convolve(const double *input, Py_ssize_t length, const double *kernel, Py_ssize_t taps,
-                     double *output) {
+static void convolve(const double *input, Py_ssize_t length, const double *kernel, Py_ssize_t taps, double *output) {
     for (Py_ssize_t i = 0; i <= length; i++) { // The bug: i < length was meant.
         double sum = 0.0;
         for (Py_ssize_t k = 0; k < taps; k++)
@@ -45,6 +44,4 @@ static PyMethodDef methods[] = {
 
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "convolve", .m_methods = methods};
 
-PyMODINIT_FUNC PyInit_convolve(void) {
-    return PyModuleDef_Init(&definition);
-}
+PyMODINIT_FUNC PyInit_convolve(void) { return PyModuleDef_Init(&definition); }

@@ -5,9 +5,7 @@
 
 #if !defined(__x86_64__)
 
-int main(void) {
-    return TEST_SKIPPED;
-}
+int main(void) { return TEST_SKIPPED; }
 
 #else
 
@@ -42,8 +40,8 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
     ssize_t available = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
     seen.faulted = true;
     seen.address = (uintptr_t)info->si_addr;
-    seen.decoded = memprot_decode_operand(code, available < 0 ? 0 : (size_t)available, saved, seen.address,
-                                          &seen.operand);
+    seen.decoded =
+        memprot_decode_operand(code, available < 0 ? 0 : (size_t)available, saved, seen.address, &seen.operand);
     siglongjmp(after_fault, 1);
 }
 
@@ -67,12 +65,9 @@ static bool cpu_has(enum needs needs) {
     }
 }
 
-#define DEFINE(name, text, needs, size, distance, alignment)                                                 \
-    __attribute__((noinline)) static void name(uint8_t *target) {                                            \
-        __asm__ volatile(text                                                                                \
-                         : "+D"(target)                                                                      \
-                         :                                                                                   \
-                         : "rax", "rcx", "rdx", "r12", "r13", "xmm0", "xmm1", "cc", "memory");               \
+#define DEFINE(name, text, needs, size, distance, alignment)                                                           \
+    __attribute__((noinline)) static void name(uint8_t *target) {                                                      \
+        __asm__ volatile(text : "+D"(target) : : "rax", "rcx", "rdx", "r12", "r13", "xmm0", "xmm1", "cc", "memory");   \
     }
 INSTRUCTIONS(DEFINE)
 
@@ -93,8 +88,7 @@ static void check_instruction_at(size_t i, uint8_t *operand) {
     CHECK(seen.decoded == (instructions[i].size != 0), "%s", name);
     if (!seen.decoded)
         return;
-    CHECK(seen.operand.size == instructions[i].size, "%s: %zu, not %zu", name, seen.operand.size,
-          instructions[i].size);
+    CHECK(seen.operand.size == instructions[i].size, "%s: %zu, not %zu", name, seen.operand.size, instructions[i].size);
     CHECK(seen.operand.known_address && seen.operand.address == (uintptr_t)operand, "%s: %#lx, not %p", name,
           seen.operand.address, (void *)operand);
 }
@@ -147,13 +141,13 @@ static struct {
     size_t count;
 } string;
 
-#define STRING(name, text)                                                                                   \
-    __attribute__((noinline)) static void name(uint8_t *unused) {                                            \
-        (void)unused;                                                                                        \
-        __asm__ volatile(text "; cld"                                                                        \
-                         : "+S"(string.source), "+D"(string.destination), "+c"(string.count)                 \
-                         : "a"(1)                                                                            \
-                         : "cc", "memory");                                                                  \
+#define STRING(name, text)                                                                                             \
+    __attribute__((noinline)) static void name(uint8_t *unused) {                                                      \
+        (void)unused;                                                                                                  \
+        __asm__ volatile(text "; cld"                                                                                  \
+                         : "+S"(string.source), "+D"(string.destination), "+c"(string.count)                           \
+                         : "a"(1)                                                                                      \
+                         : "cc", "memory");                                                                            \
     }
 STRING(rep_stosb, "rep stosb")
 STRING(rep_stosq, "rep stosq")
@@ -218,12 +212,8 @@ static void *(*volatile call_memmove)(void *, const void *, size_t) = memmove;
 static size_t library_size;
 static const uint8_t *library_source;
 
-static void library_memset(uint8_t *target) {
-    call_memset(target, 1, library_size);
-}
-static void library_memmove(uint8_t *target) {
-    call_memmove(target, library_source, library_size);
-}
+static void library_memset(uint8_t *target) { call_memset(target, 1, library_size); }
+static void library_memmove(uint8_t *target) { call_memmove(target, library_source, library_size); }
 
 // Masks are used for short ends only, so what is longer must be known.
 static void check_library_call(const char *name, void (*function)(uint8_t *), uint8_t *target) {
@@ -234,10 +224,9 @@ static void check_library_call(const char *name, void (*function)(uint8_t *), ui
     CHECK(seen.decoded || library_size <= longer_than_any_vector, "%s of %zu", name, library_size);
     if (!seen.decoded)
         return;
-    CHECK(start <= seen.address && seen.address < stop, "%s of %zu: [%#lx, %#lx)", name, library_size, start,
-          stop);
-    CHECK((uintptr_t)target <= start && stop <= (uintptr_t)target + library_size,
-          "%s of %zu: [%#lx, %#lx) at %p", name, library_size, start, stop, (void *)target);
+    CHECK(start <= seen.address && seen.address < stop, "%s of %zu: [%#lx, %#lx)", name, library_size, start, stop);
+    CHECK((uintptr_t)target <= start && stop <= (uintptr_t)target + library_size, "%s of %zu: [%#lx, %#lx) at %p", name,
+          library_size, start, stop, (void *)target);
 }
 
 static void test_what_libc_does_lies_within_its_arguments(void) {
@@ -254,9 +243,7 @@ static void test_what_libc_does_lies_within_its_arguments(void) {
     }
 }
 
-static void call_data(uint8_t *target) {
-    ((void (*)(void))(uintptr_t)target)();
-}
+static void call_data(uint8_t *target) { ((void (*)(void))(uintptr_t)target)(); }
 
 static void test_an_instruction_that_cannot_be_fetched_is_not_decoded(void) {
     touch(call_data, upper_border);
@@ -285,9 +272,7 @@ static void test_a_page_fault_elsewhere_is_not_the_operands(void) {
     CHECK(memprot_decode_operand(code, sizeof code, &context, 0x5000, &operand), "%#lx", operand.address);
 }
 
-__attribute__((noinline)) static void store_4(uint8_t *target) {
-    *(volatile uint32_t *)target = 1;
-}
+__attribute__((noinline)) static void store_4(uint8_t *target) { *(volatile uint32_t *)target = 1; }
 
 static void test_an_address_the_kernel_cannot_name_is_the_operands(void) {
     uint8_t *not_canonical = (uint8_t *)0x4141414141414140;

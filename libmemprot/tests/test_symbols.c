@@ -24,9 +24,7 @@ static char folder[] = "/tmp/test_symbols.XXXXXX";
 static int called;
 
 // noipa: or their addresses might be those of another function with the same body.
-__attribute__((noipa)) static void only_static(void) {
-    called += 1;
-}
+__attribute__((noipa)) static void only_static(void) { called += 1; }
 
 static uintptr_t return_address;
 
@@ -38,18 +36,14 @@ __attribute__((noipa, noreturn)) static void never_returns(void) {
 }
 
 // Nothing comes back from the call, so that the function ends with it.
-__attribute__((noipa)) static void ends_with_a_call(void) {
-    never_returns();
-}
+__attribute__((noipa)) static void ends_with_a_call(void) { never_returns(); }
 
-static bool is(const char *actual, const char *expected) {
-    return actual && strcmp(actual, expected) == 0;
-}
+static bool is(const char *actual, const char *expected) { return actual && strcmp(actual, expected) == 0; }
 
-#define CHECK_SYMBOL(symbol, name, file, bytes)                                                              \
-    CHECK(is((symbol).function, name) && is((symbol).library, file) && (symbol).offset == (bytes),           \
-          "%s: %s+%#lx", (symbol).library ? (symbol).library : "no library",                                 \
-          (symbol).function ? (symbol).function : "no function", (unsigned long)(symbol).offset)
+#define CHECK_SYMBOL(symbol, name, file, bytes)                                                                        \
+    CHECK(is((symbol).function, name) && is((symbol).library, file) && (symbol).offset == (bytes), "%s: %s+%#lx",      \
+          (symbol).library ? (symbol).library : "no library", (symbol).function ? (symbol).function : "no function",   \
+          (unsigned long)(symbol).offset)
 
 static void test_a_static_function_has_its_name(void) {
     struct memprot_symbol symbol;
@@ -87,8 +81,8 @@ static void test_code_without_a_symbol_has_an_offset_from_the_load_address(void)
     struct memprot_symbol symbol;
     // The ELF header is loaded, and no function.
     CHECK(memprot_symbol_find((uintptr_t)__executable_start + 3, &symbol), "not found");
-    CHECK(!symbol.function && is(symbol.library, executable) && symbol.offset == 3, "%s+%#lx",
-          symbol.function, (unsigned long)symbol.offset);
+    CHECK(!symbol.function && is(symbol.library, executable) && symbol.offset == 3, "%s+%#lx", symbol.function,
+          (unsigned long)symbol.offset);
 }
 
 static void test_the_kernels_own_object_is_found_without_a_file(void) {
@@ -213,7 +207,55 @@ static void test_a_file_that_was_replaced_after_loading_is_not_believed(void) {
     unlink(path_in_folder("library"));
 }
 
-int main(void) {
+static void test_an_implementation_chosen_by_libc_has_its_public_name(void) {
+    static const char *const names[] = {"memmove", "memset"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct memprot_symbol symbol;
+        Dl_info info;
+        uintptr_t start = (uintptr_t)dlsym(RTLD_DEFAULT, names[i]);
+        CHECK(dladdr((void *)start, &info), "no %s", names[i]);
+        CHECK(memprot_symbol_find(start + 3, &symbol), "not found");
+        // A libc with a full symbol table has a longer name.
+        CHECK(symbol.function && strstr(symbol.function, names[i]) && symbol.offset == 3, "%s+%#lx", symbol.function,
+              (unsigned long)symbol.offset);
+        CHECK(memprot_symbol_find_in_file(info.dli_fname, start + 3 - (uintptr_t)info.dli_fbase, &symbol), "%s",
+              strerror(errno));
+        CHECK(symbol.function && strstr(symbol.function, names[i]) && symbol.offset == 3, "%s+%#lx", symbol.function,
+              (unsigned long)symbol.offset);
+    }
+}
+
+static void test_only_what_a_name_resolves_to_is_its_implementation(const char *path) {
+    struct memprot_symbol symbol;
+    Dl_info info;
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    CHECK(library, "%s", dlerror());
+    if (!library)
+        return;
+    const uintptr_t *implementations = dlsym(library, "implementations");
+    bool known = implementations && dladdr(implementations, &info);
+    CHECK(known, "no implementations");
+    if (!known)
+        return;
+    uintptr_t base = (uintptr_t)info.dli_fbase;
+    CHECK(memprot_symbol_find(implementations[0] + 1, &symbol), "not found");
+    CHECK_SYMBOL(symbol, "increment", path, 1);
+    CHECK(memprot_symbol_find_in_file(path, implementations[0] + 1 - base, &symbol), "%s", strerror(errno));
+    CHECK_SYMBOL(symbol, "increment", path, 1);
+    CHECK(memprot_symbol_find(implementations[1] + 1, &symbol), "not found");
+    CHECK(!symbol.function && symbol.offset == implementations[1] + 1 - base, "%s+%#lx", symbol.function,
+          (unsigned long)symbol.offset);
+
+    // In a copy that no process has loaded, nobody knows what was chosen.
+    copy_file(path, "indirect");
+    CHECK(memprot_symbol_find_in_file(path_in_folder("indirect"), implementations[0] + 1 - base, &symbol), "%s",
+          strerror(errno));
+    CHECK(!symbol.function, "%s", symbol.function);
+    unlink(path_in_folder("indirect"));
+    dlclose(library);
+}
+
+int main(int argc, char **argv) {
     ssize_t length = readlink("/proc/self/exe", executable, sizeof executable - 1);
     if (length < 0 || !mkdtemp(folder)) {
         perror("test_symbols");
@@ -231,6 +273,9 @@ int main(void) {
     test_a_broken_file_is_refused_or_read_as_far_as_it_makes_sense();
     test_what_is_no_elf_file_is_an_error_with_a_reason();
     test_a_file_that_was_replaced_after_loading_is_not_believed();
+    test_an_implementation_chosen_by_libc_has_its_public_name();
+    if (argc > 1)
+        test_only_what_a_name_resolves_to_is_its_implementation(argv[1]);
     rmdir(folder);
     return failed_checks ? TEST_FAILED : TEST_PASSED;
 }

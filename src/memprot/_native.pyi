@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, SupportsIndex, final, overload
+from typing import Any, ParamSpec, SupportsIndex, TypeVar, final, overload
 
 from typing_extensions import Buffer
 
 from memprot.faults.error import FaultError
 from memprot.prot import Prot
 from memprot.space.mapping import MappingKind
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 # The system calls (_native/calls.c)
 
@@ -18,14 +21,14 @@ def mprotect(addr: int, length: int, prot: int) -> None:
     :param addr: the first byte; must be a multiple of the page size.
     :param length: in bytes; the kernel rounds it up to whole pages.
     :param prot: a :class:`memprot.Prot`, or the number it stands for.
-    :raises memprot.ProtectionError: with the kernel's errno. The call is not atomic: pages before the one that
-        failed may have been changed already.
+    :raises memprot.ProtectionError: with the kernel's errno. The call is not atomic: pages before the one
+        that failed may have been changed already.
     :raises TypeError: for an argument that is no int (bool and float are none).
     :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned. Everything that fits
         reaches the kernel whole.
 
-    In a signal handler use ``memprot_mprotect`` of the C core. Other threads run meanwhile when ``length`` is more
-    than 1 MiB.
+    In a signal handler use ``memprot_mprotect`` of the C core. Other threads run meanwhile when ``length`` is
+    more than 1 MiB.
 
     Source: mprotect(2), mm/mprotect.c.
 
@@ -42,15 +45,16 @@ def mmap(addr: int, length: int, prot: int, flags: int, fd: int = -1, offset: in
     :param addr: where; 0 leaves it to the kernel. Without ``MapFlag.FIXED`` it is a wish.
     :param length: in bytes; the kernel rounds it up to whole pages.
     :param prot: a :class:`memprot.Prot`, or the number it stands for.
-    :param flags: :class:`memprot.flags.MapFlag`; one of ``SHARED``, ``PRIVATE`` and ``SHARED_VALIDATE`` is needed.
+    :param flags: :class:`memprot.flags.MapFlag`; one of ``SHARED``, ``PRIVATE`` and ``SHARED_VALIDATE`` is
+        needed.
     :param fd: the file; -1 with ``MapFlag.ANONYMOUS``.
     :param offset: where in the file, in bytes; a multiple of the page size.
     :raises memprot.ProtectionError: with the kernel's errno.
     :raises TypeError: for an argument that is no int (bool and float are none).
     :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
 
-    Nothing unmaps it for you: see :func:`munmap`. ``MapFlag.FIXED`` replaces whatever is there. Other threads run
-    meanwhile when a file is mapped, pages are populated or locked, or ``length`` is more than 1 MiB.
+    Nothing unmaps it for you: see :func:`munmap`. ``MapFlag.FIXED`` replaces whatever is there. Other threads
+    run meanwhile when a file is mapped, pages are populated or locked, or ``length`` is more than 1 MiB.
 
     Source: mmap(2), mm/mmap.c.
 
@@ -67,8 +71,8 @@ def munmap(addr: int, length: int) -> None:
 
     :param addr: the first byte; must be a multiple of the page size.
     :param length: in bytes; the kernel rounds it up to whole pages.
-    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM when a mapping had to be split and the process
-        may have no more of them (vm.max_map_count).
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM when a mapping had to be split and the
+        process may have no more of them (vm.max_map_count).
     :raises TypeError: for an argument that is no int (bool and float are none).
     :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
 
@@ -84,18 +88,19 @@ def munmap(addr: int, length: int) -> None:
     """
 
 def madvise(addr: int, length: int, advice: int) -> None:
-    """Tell the kernel how the pages that hold ``[addr, addr + length)`` will be used, or what to do with them.
+    """Tell the kernel how the pages that hold ``[addr, addr + length)`` will be used, or what to do.
 
     :param addr: the first byte; must be a multiple of the page size.
     :param length: in bytes; the kernel rounds it up to whole pages.
-    :param advice: one of :class:`memprot.flags.Advice`. Some of it destroys data: ``DONTNEED``, ``FREE``, ``REMOVE``
-        and, on anonymous memory, ``GUARD_INSTALL``.
-    :raises memprot.ProtectionError: with the kernel's errno; EINVAL also for advice that this kernel does not have.
+    :param advice: one of :class:`memprot.flags.Advice`. Some of it destroys data: ``DONTNEED``, ``FREE``,
+        ``REMOVE`` and, on anonymous memory, ``GUARD_INSTALL``.
+    :raises memprot.ProtectionError: with the kernel's errno; EINVAL also for advice that this kernel does not
+        have.
     :raises TypeError: for an argument that is no int (bool and float are none).
     :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
 
-    Other threads run meanwhile when the advice makes the kernel read, write or move pages, or ``length`` is more
-    than 1 MiB.
+    Other threads run meanwhile when the advice makes the kernel read, write or move pages, or ``length`` is
+    more than 1 MiB.
 
     Source: madvise(2), mm/madvise.c.
 
@@ -109,7 +114,8 @@ def madvise(addr: int, length: int, advice: int) -> None:
 def memfd_create(name: str | bytes, flags: int = 1) -> int:
     """Make a file that lives in memory and has no name in any directory; its descriptor.
 
-    :param name: shown as ``/memfd:name`` in /proc/PID/maps; at most 249 bytes; several files may have the same.
+    :param name: shown as ``/memfd:name`` in /proc/PID/maps; at most 249 bytes; several files may have the
+        same.
     :param flags: :class:`memprot.flags.MemfdFlag`; the default, 1, is ``MemfdFlag.CLOEXEC``.
     :raises memprot.ProtectionError: with the kernel's errno.
     :raises TypeError: for a name that is neither str nor bytes, or flags that are no int.
@@ -128,8 +134,8 @@ def memfd_create(name: str | bytes, flags: int = 1) -> int:
 def set_error_factory(factory: Callable[[int, str, tuple[object, ...]], BaseException] | None, /) -> None:
     """Say how a failed call becomes an exception; until then, and after None, it is a plain OSError.
 
-    :param factory: called with the errno, the name of the call and its arguments, defaults filled in; returns the
-        exception to raise. When it fails for want of memory, the plain OSError is raised instead.
+    :param factory: called with the errno, the name of the call and its arguments, defaults filled in; returns
+        the exception to raise. When it fails for want of memory, the plain OSError is raised instead.
     :raises TypeError: for what cannot be called.
 
     :mod:`memprot.errors` registers :class:`memprot.ProtectionError`.
@@ -153,7 +159,8 @@ class Mapping:
     :param prot: ``Prot``, ``"r-x"`` or int.
     :param kind: found out from the other arguments when left out.
     :raises TypeError: for an argument of the wrong type (bool and float are no int).
-    :raises ValueError: for numbers that no mapping has, or a protection with more than read, write and execute.
+    :raises ValueError: for numbers that no mapping has, or a protection with more than read, write and
+        execute.
     :raises OverflowError: for an int that does not fit in 64 bits.
 
     Source: proc_pid_maps(5), fs/proc/task_mmu.c.
@@ -213,10 +220,10 @@ class Mapping:
 
     @property
     def path(self) -> str | None:
-        """The name of the file, or the kernel's name for the memory, such as ``[heap]``; None where there is neither.
+        """The name of the file, or the kernel's name for the memory (``[heap]``); None: neither.
 
-        A newline in a name is a newline here, bytes that are not UTF-8 are surrogates (as from ``os.fsdecode``), and
-        the ``" (deleted)"`` that the kernel adds is in :attr:`deleted` instead.
+        A newline in a name is a newline here, bytes that are not UTF-8 are surrogates (as from
+        ``os.fsdecode``), and the ``" (deleted)"`` that the kernel adds is in :attr:`deleted` instead.
         """
 
     @property
@@ -272,7 +279,8 @@ class MapsFile:
     def read(self) -> list[Mapping]:
         """Every mapping, from a fresh reading; ordered, without overlaps.
 
-        :raises OSError: with the errno of open(2) or read(2); ESRCH when the process has no address space (any more).
+        :raises OSError: with the errno of open(2) or read(2); ESRCH when the process has no address space
+            (any more).
         """
 
     def find(self, address: int, /) -> Mapping | None:
@@ -580,4 +588,95 @@ def symbol_at_file_offset(path: str | os.PathLike[str], offset: int, /) -> tuple
     >>> function, library, offset = _native.symbol_at_file_offset(sys.executable, 0)
     >>> function is None, library == sys.executable
     (True, True)
+    """
+
+# What the process leaves behind (_native/exit.c)
+
+def set_exit(
+    pid: int, path: bytes | None, head: bytes, body: bytes, words: bytes, listed: bool, replacement: int
+) -> None:
+    """Say what the process leaves behind when it ends by exit(3); an earlier call is forgotten.
+
+    :param pid: the process that leaves it: forked children leave nothing.
+    :param path: of the document; None for no document.
+    :param head: the document up to the exit status, which only C knows.
+    :param body: the document behind the status, up to the last fault; ``]}`` and a newline follow it.
+    :param words: written to standard error.
+    :param listed: whether ``body`` ends with a fault.
+    :param replacement: what status 0 becomes; 0 leaves it.
+    :raises OSError: there is no memory for the copies.
+
+    Source: on_exit(3).
+
+    >>> import subprocess, sys
+    >>> program = "from memprot import _native; _native.set_exit({}, None, b'', b'', b'bye', False, 3)"
+    >>> program = "import os; " + program.format("os.getpid()")
+    >>> program = "from memprot import _native; import os; "
+    >>> program += "_native.set_exit(os.getpid(), None, b'', b'', b'bye', False, 3)"
+    >>> done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    >>> done.returncode, done.stderr
+    (3, b'bye')
+    """
+
+def leave(status: int) -> int:
+    """Leave it now instead of at exit(3); what the process is to end with.
+
+    :param status: what the process wants to end with.
+
+    >>> from memprot import _native
+    >>> _native.leave(0)
+    0
+    """
+
+def die(signal: int, fault: bytes = b"") -> None:
+    """Write the document as that of a process that dies of a signal; nothing when there is none to write.
+
+    :param signal: its number.
+    :param fault: the JSON of a fault that the document does not have yet.
+    :raises OSError: with the errno of what could not be done to the file.
+
+    >>> import signal
+    >>> from memprot import _native
+    >>> _native.die(signal.SIGSEGV)
+    """
+
+def write_document(path: bytes, document: bytes) -> None:
+    """Replace a file as a whole, or write to the pipe or terminal that the path leads to.
+
+    :param path: of the file; its symbolic links are replaced, not followed.
+    :param document: all of its content.
+    :raises OSError: with the errno of what could not be done to the file.
+
+    Source: rename(2).
+
+    >>> import os, pathlib, tempfile
+    >>> from memprot import _native
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "report.json")
+    ...     _native.write_document(os.fsencode(path), b"{}")
+    ...     path.read_text(), os.listdir(folder)
+    ('{}', ['report.json'])
+    """
+
+# Functions in another's place (_native/interpose.c)
+
+def interpose(
+    function: Callable[_P, _R],
+    before: Callable[..., object] | None = None,
+    after: Callable[..., object] | None = None,
+) -> Callable[_P, _R]:
+    """A builtin that does what ``function`` does and has its name, module, signature and documentation.
+
+    It leaves no frame in tracebacks, and pickles as ``function`` does once it has taken its place.
+
+    :param function: a builtin function.
+    :param before: called with the same arguments first.
+    :param after: called with the same arguments when ``function`` has not raised. What the two return is
+        dropped; what they raise goes to :func:`sys.unraisablehook`.
+    :raises TypeError: ``function`` is no builtin.
+
+    >>> from memprot import _native
+    >>> said = []
+    >>> _native.interpose(len, before=said.append)("three"), said
+    (5, ['three'])
     """

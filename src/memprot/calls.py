@@ -1,8 +1,8 @@
-"""The memory system calls, exactly as the kernel has them: arguments in the order of the man page, addresses as int.
+"""The memory system calls, exactly as the kernel has them.
 
-Each is the C function itself. An argument is an int (or an IntFlag) and reaches the kernel as a whole 64-bit
-register, so that what the kernel refuses is refused by the kernel. A failure is a
-:class:`memprot.ProtectionError` with the kernel's errno.
+Each is the C function itself, with the arguments in the order of the man page. An argument is an int (or an
+IntFlag) and reaches the kernel as a whole 64-bit register, so that what the kernel refuses is refused by the
+kernel. A failure is a :class:`memprot.ProtectionError` with the kernel's errno.
 
 >>> from memprot import PAGE_SIZE, Prot, calls
 >>> from memprot.flags import MapFlag

@@ -2,11 +2,10 @@
 
 >>> from memprot import ProtectionError, calls
 >>> try:
-...     calls.mprotect(0x10001, 4096, 1)
+...     calls.mprotect(0x10000, 4096, 1 << 32 | 5)
 ... except ProtectionError as error:
 ...     print(error)
-mprotect of 4096 bytes at 0x10001 to r-- failed with EINVAL (Invalid argument): the address must be a multiple of \
-the page size, as 0x10000 is
+mprotect of 4096 bytes at 0x10000 to r-x+0x100000000 failed with EINVAL (Invalid argument)
 """
 
 import errno as numbers
@@ -55,8 +54,8 @@ class ProtectionError(OSError):
     :param call: the name of the call.
     :param arguments: what it was called with, in the order of its man page.
 
-    ``errno`` and ``strerror`` are those of an OSError, and for EACCES and EPERM the exception is a PermissionError
-    too. ``str()`` is one plain sentence. Pickling keeps everything.
+    ``errno`` and ``strerror`` are those of an OSError, and for EACCES and EPERM the exception is a
+    PermissionError too. ``str()`` is one plain sentence. Pickling keeps everything.
 
     :ivar call: the name of the call that failed, or None.
     :ivar start: the first address of the offending part; None when it is unknown or the arguments were wrong.
@@ -95,7 +94,8 @@ class ProtectionError(OSError):
         return self
 
     def __init__(self, number: int, call: str | None = None, arguments: tuple[object, ...] = ()) -> None:
-        pass  # OSError fixes errno and strerror when the object is made; its own __init__ would take the arguments
+        # OSError settled everything when the object was made; its own __init__ would take the arguments.
+        del number, call, arguments
 
     def __reduce__(self) -> "tuple[Callable[..., ProtectionError], tuple[object, ...], dict[str, object]]":
         rebuilt = ProtectionError if type(self) is _ProtectionPermissionError else type(self)
@@ -117,7 +117,8 @@ def _hint(number: int, call: str | None, arguments: tuple[object, ...]) -> str |
     if number == numbers.EINVAL and call in _ALIGNED and arguments:
         address = int(arguments[0])  # type: ignore[call-overload]
         if address % PAGE_SIZE:
-            return f"the address must be a multiple of the page size, as {_address(address - address % PAGE_SIZE)} is"
+            below = _address(address - address % PAGE_SIZE)
+            return f"the address must be a multiple of the page size, as {below} is"
     return None if call is None else _HINTS.get((call, number))
 
 

@@ -83,12 +83,8 @@ _SLOWER_DIRTY_PAGES = "changed pages are found by a signal at the first write to
 _MEANINGS = {
     "mprotect": _Meaning("nothing in memprot works"),
     "fault_signals": _Meaning("no fault can be caught, reported or turned into an exception"),
-    "madv_guard": _Meaning(
-        "guards cost two mappings each, so vm.max_map_count limits how many blocks are guarded"
-    ),
-    "memfd": _Meaning(
-        "no shared memory, and no memory that is written through one mapping and run through another"
-    ),
+    "madv_guard": _Meaning("guards cost two mappings each, so vm.max_map_count limits how many blocks are guarded"),
+    "memfd": _Meaning("no shared memory, and no memory that is written through one mapping and run through another"),
     "memfd_noexec": _Meaning("files in memory are created executable, which hardened hosts refuse"),
     "memfd_secret": _Meaning(
         "secrets are locked and left out of core dumps, but the kernel itself can still read them",
@@ -113,9 +109,7 @@ _MEANINGS = {
         "restoring read-only memory lifts its protection for a moment",
         {errno.EIO: "protection holds there too (boot parameter proc_mem.force_override=always lifts it)"},
     ),
-    "process_vm_readv": _Meaning(
-        "memory of other processes is read through /proc/PID/mem, a call for each range"
-    ),
+    "process_vm_readv": _Meaning("memory of other processes is read through /proc/PID/mem, a call for each range"),
     "hardware_breakpoints": _Meaning(
         "watching a few bytes costs a fault for every access to their page",
         {

@@ -1,7 +1,7 @@
 """The flags of the memory system calls, named as the man pages name them without their prefix.
 
-Every constant of the kernel's headers is here, also those that this machine's headers do not know yet: a kernel
-that lacks one answers EINVAL or, for most ``MapFlag``s, ignores it.
+Every constant of the kernel's headers is here, also those that this machine's headers do not know yet: a
+kernel that lacks one answers EINVAL or, for most ``MapFlag``s, ignores it.
 
 Source: include/uapi/asm-generic/mman-common.h, mman.h, hugetlb_encode.h, include/uapi/linux/mman.h, memfd.h,
 arch/x86/include/uapi/asm/mman.h.
@@ -27,7 +27,7 @@ _X86 = os.uname().machine in ("x86_64", "i686", "i386")
 
 
 class MapFlag(IntFlag):
-    """What mmap(2) takes as flags: exactly one of ``SHARED``, ``PRIVATE``, ``SHARED_VALIDATE``, and any of the rest.
+    """What mmap(2) takes as flags: one of ``SHARED``, ``PRIVATE``, ``SHARED_VALIDATE``, and any of the rest.
 
     >>> from memprot.flags import MapFlag
     >>> MapFlag.PRIVATE | MapFlag.ANONYMOUS

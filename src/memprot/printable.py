@@ -9,10 +9,11 @@ __all__ = ["printable"]
 
 
 def printable(name: str) -> str:
-    r"""A name with everything that is not a visible character or a space written as an escape, and the backslash too.
+    r"""A name with everything that is not a visible character or a space written as an escape, and the
+    backslash too.
 
-    :param name: any str, also with the surrogates that ``os.fsdecode`` makes of bytes that are not UTF-8; those are
-        written as the bytes they were.
+    :param name: any str, also with the surrogates that ``os.fsdecode`` makes of bytes that are not UTF-8;
+        those are written as the bytes they were.
 
     >>> from memprot.printable import printable
     >>> printable("two\nlines \udcff")

@@ -9,6 +9,7 @@
 
 import os
 from enum import IntFlag
+from typing import TYPE_CHECKING, Self
 
 __all__ = ["PAGE_SIZE", "Prot", "as_prot"]
 
@@ -17,17 +18,15 @@ PAGE_SIZE: int = os.sysconf("SC_PAGE_SIZE")
 
 _MACHINE = os.uname().machine
 _LETTERS = "rwx"
-_ACCEPTED = (
-    "three letters, r or -, w or -, x or -, as in '---', 'r-x' or 'rwx', and perhaps more flags as in 'r--+growsdown'"
-)
+_ACCEPTED = "three letters as in '---', 'r-x' or 'rwx', and perhaps more flags as in 'r--+growsdown'"
 _NUMBER_FORMATS = "bcdoxXneEfFgG%"
 
 
 class Prot(IntFlag):
     """The protection of a page, as mprotect(2) and mmap(2) take it.
 
-    ``Prot("r-x")`` reads the form that /proc/PID/maps uses and ``str()`` writes it. Flags beyond the three letters
-    are appended: ``"r--+growsdown"``. As a number it is exactly what the kernel gets.
+    ``Prot("r-x")`` reads the form that /proc/PID/maps uses and ``str()`` writes it. Flags beyond the three
+    letters are appended: ``"r--+growsdown"``. As a number it is exactly what the kernel gets.
 
     :raises ValueError: for a string of another form; says what is accepted.
 
@@ -62,6 +61,10 @@ class Prot(IntFlag):
     """mprotect only: the change begins at the start of the growing-down mapping."""
     GROWSUP = 0x02000000
     """mprotect only: the change goes on to the end of the growing-up mapping."""
+
+    if TYPE_CHECKING:
+
+        def __new__(cls, value: int | str) -> Self: ...
 
     @classmethod
     def _missing_(cls, value: object) -> object:

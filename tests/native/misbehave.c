@@ -24,9 +24,9 @@ static void perform(void (*touch)(struct access *), struct access *access, int g
 }
 
 // Functions of one signature differ only in how they touch memory.
-#define BIND(name, parse_and_perform, touch)                                                                 \
-    static PyObject *misbehave_##name(PyObject *Py_UNUSED(self), PyObject *arguments, PyObject *keywords) {  \
-        return parse_and_perform(arguments, keywords, touch);                                                \
+#define BIND(name, parse_and_perform, touch)                                                                           \
+    static PyObject *misbehave_##name(PyObject *Py_UNUSED(self), PyObject *arguments, PyObject *keywords) {            \
+        return parse_and_perform(arguments, keywords, touch);                                                          \
     }
 
 // write(address, value, gil=True), and the same with other widths and instructions.
@@ -34,8 +34,7 @@ static PyObject *write_one(PyObject *arguments, PyObject *keywords, void (*touch
     static char *names[] = {"address", "value", "gil", NULL};
     struct access access = {0};
     int gil = 1;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "KK|p", names, &access.address, &access.value,
-                                     &gil))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "KK|p", names, &access.address, &access.value, &gil))
         return NULL;
     perform(touch, &access, gil);
     Py_RETURN_NONE;
@@ -138,8 +137,7 @@ static PyObject *misbehave_hammer(PyObject *Py_UNUSED(self), PyObject *arguments
 
 // write_in_loop_until(address, byte, flag_address, gil=False) -> int: how often it wrote until the flag byte
 // was set.
-static PyObject *misbehave_write_in_loop_until(PyObject *Py_UNUSED(self), PyObject *arguments,
-                                               PyObject *keywords) {
+static PyObject *misbehave_write_in_loop_until(PyObject *Py_UNUSED(self), PyObject *arguments, PyObject *keywords) {
     static char *names[] = {"address", "byte", "flag_address", "gil", NULL};
     struct access access = {0};
     int gil = 0;
@@ -158,13 +156,11 @@ static void *write_in_thread(void *data) {
 }
 
 // write_from_c_thread(address, byte, wait=True, gil=False): by a thread that has no Python thread state.
-static PyObject *misbehave_write_from_c_thread(PyObject *Py_UNUSED(self), PyObject *arguments,
-                                               PyObject *keywords) {
+static PyObject *misbehave_write_from_c_thread(PyObject *Py_UNUSED(self), PyObject *arguments, PyObject *keywords) {
     static char *names[] = {"address", "byte", "wait", "gil", NULL};
     struct access parsed = {0};
     int wait = 1, gil = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "KK|pp", names, &parsed.address, &parsed.value,
-                                     &wait, &gil))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "KK|pp", names, &parsed.address, &parsed.value, &wait, &gil))
         return NULL;
     struct access *access = PyMem_RawMalloc(sizeof *access);
     if (!access)
@@ -223,8 +219,7 @@ NOT_INLINED static void touch_write_with_error_set(struct access *access) {
 }
 
 // write_with_error_set(address, byte): touches memory on its way to raising ValueError.
-static PyObject *misbehave_write_with_error_set(PyObject *Py_UNUSED(self), PyObject *arguments,
-                                                PyObject *keywords) {
+static PyObject *misbehave_write_with_error_set(PyObject *Py_UNUSED(self), PyObject *arguments, PyObject *keywords) {
     Py_XDECREF(write_one(arguments, keywords, touch_write_with_error_set));
     return NULL;
 }
@@ -257,9 +252,8 @@ static PyObject *misbehave_call_twice_without_check(PyObject *Py_UNUSED(self), P
     Py_RETURN_NONE;
 }
 
-#define WITH_KEYWORDS(name)                                                                                  \
-    {#name, (PyCFunction)(void (*)(void))misbehave_##name, METH_VARARGS | METH_KEYWORDS, NULL}
-#define PLAIN(name, flags) {#name, misbehave_##name, flags, NULL}
+#define WITH_KEYWORDS(name) {#name, (PyCFunction)(void (*)(void))misbehave_##name, METH_VARARGS | METH_KEYWORDS, NULL}
+#define PLAIN(name, flags)  {#name, misbehave_##name, flags, NULL}
 
 static PyMethodDef methods[] = {
     WITH_KEYWORDS(write),
@@ -304,6 +298,4 @@ static PyModuleDef definition = {
     .m_slots = slots,
 };
 
-PyMODINIT_FUNC PyInit_misbehave(void) {
-    return PyModuleDef_Init(&definition);
-}
+PyMODINIT_FUNC PyInit_misbehave(void) { return PyModuleDef_Init(&definition); }

@@ -15,13 +15,9 @@ struct access {
     address_t address, source, value, length, stride, count;
 };
 
-static volatile uint8_t *byte_at(address_t address) {
-    return (volatile uint8_t *)(uintptr_t)address;
-}
+static volatile uint8_t *byte_at(address_t address) { return (volatile uint8_t *)(uintptr_t)address; }
 
-NOT_INLINED static void touch_write(struct access *access) {
-    *byte_at(access->address) = (uint8_t)access->value;
-}
+NOT_INLINED static void touch_write(struct access *access) { *byte_at(access->address) = (uint8_t)access->value; }
 
 // The kernel ends the process, whatever handler there is.
 NOT_INLINED static void touch_write_with_signals_blocked(struct access *access) {
@@ -32,9 +28,7 @@ NOT_INLINED static void touch_write_with_signals_blocked(struct access *access) 
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-NOT_INLINED static void touch_read(struct access *access) {
-    access->value = *byte_at(access->address);
-}
+NOT_INLINED static void touch_read(struct access *access) { access->value = *byte_at(access->address); }
 
 NOT_INLINED static void touch_write64(struct access *access) {
     *(volatile uint64_t *)(uintptr_t)access->address = access->value;
@@ -46,8 +40,7 @@ NOT_INLINED static void touch_read64(struct access *access) {
 
 // An atomic addition: a read and a write in one instruction.
 NOT_INLINED static void touch_add64(struct access *access) {
-    access->value =
-        __atomic_fetch_add((uint64_t *)(uintptr_t)access->address, access->value, __ATOMIC_SEQ_CST);
+    access->value = __atomic_fetch_add((uint64_t *)(uintptr_t)access->address, access->value, __ATOMIC_SEQ_CST);
 }
 
 NOT_INLINED static void touch_set(struct access *access) {

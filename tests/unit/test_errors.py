@@ -77,10 +77,10 @@ def test_pickling_keeps_every_attribute(number: int) -> None:
 
 
 def test_a_subclass_stays_itself_when_pickled() -> None:
-    copy = pickle.loads(pickle.dumps(_Special(errno.EACCES, "mprotect", (1, 2, 3))))
-    assert type(copy) is _Special
+    copy = pickle.loads(pickle.dumps(_SpecialError(errno.EACCES, "mprotect", (1, 2, 3))))
+    assert type(copy) is _SpecialError
     assert copy.errno == errno.EACCES
 
 
-class _Special(ProtectionError):
+class _SpecialError(ProtectionError):
     pass

@@ -17,17 +17,19 @@ MARKS = ("May run in a signal handler", "Runs in a forked child")
 SAFE = frozenset(
     re.findall(
         r"\w+",
-        "_exit alarm clock_gettime close fcntl fstat ftruncate getpid gettid ioctl kill lseek madvise "
+        "_exit alarm clock_gettime close fchmod fcntl fstat ftruncate getpid gettid ioctl kill lseek madvise "
         "memfd_create mincore mmap mprotect mremap msync munmap open pread prctl process_vm_readv "
-        "process_vm_writev pthread_self pthread_sigmask pwrite read readlink sched_yield setitimer setrlimit "
+        "process_vm_writev pthread_self pthread_sigmask pwrite read readlink rename sched_yield setitimer setrlimit "
         "sigaction sigaddset sigaltstack sigdelset sigemptyset sigfillset sigprocmask sigismember sysconf "
-        "syscall tgkill waitpid write writev "
+        "stat syscall tgkill unlink waitpid write writev "
         # In assembly; and the unwinder, of which backtrace.h says why it is sound.
         "memprot_access_copy memprot_access_load memprot_access_store _Unwind_Backtrace _Unwind_GetIP "
         "memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strnlen",
     )
 )
-NO_CALLS = frozenset(("_Atomic", "if", "while", "for", "switch", "return", "sizeof", "defined", "typeof", "asm", "__asm__"))
+NO_CALLS = frozenset(
+    ("_Atomic", "if", "while", "for", "switch", "return", "sizeof", "defined", "typeof", "asm", "__asm__", "volatile")
+)
 BUILT_IN = re.compile(r"^(__atomic_|__sync_|__builtin_|atomic_)\w+$")
 MACRO = re.compile(r"^[A-Z][A-Z0-9_]*$")
 DEFINITION = re.compile(
@@ -63,7 +65,8 @@ def functions(path: Path) -> list[Function]:
     for match in DEFINITION.finditer(text):
         body = without_comments_and_strings(body_from(text, match.end() - 1))
         calls = {name for name in CALL.findall(body) if name not in NO_CALLS and not MACRO.match(name)}
-        marked = any(mark in match["comment"] for mark in MARKS)
+        comment = re.sub(r"\s*\n//\s*", " ", match["comment"])  # the marks may be wrapped
+        marked = any(mark in comment for mark in MARKS)
         line = text.count("\n", 0, match.start("head")) + 1
         found.append(Function(match["name"], f"{path.name}:{line}", marked, frozenset(calls)))
     return found

@@ -23,20 +23,15 @@ struct call {
 // The callable that makes the exception of a failed call; NULL: OSError.
 static PyObject *error_factory;
 
-static const char *type_name(PyObject *object) {
-    return Py_TYPE(object)->tp_name;
-}
+static const char *type_name(PyObject *object) { return Py_TYPE(object)->tp_name; }
 
-static int is_required(const struct call *call, int i) {
-    return i < call->required;
-}
+static int is_required(const struct call *call, int i) { return i < call->required; }
 
 // Puts positional and keyword arguments in the order of the parameters; those left out are NULL.
-static int gather(const struct call *call, PyObject *const *arguments, Py_ssize_t positional,
-                  PyObject *keywords, PyObject **ret) {
+static int gather(const struct call *call, PyObject *const *arguments, Py_ssize_t positional, PyObject *keywords,
+                  PyObject **ret) {
     if (positional > call->count) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most %d arguments, not %zd", call->name, call->count,
-                     positional);
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %d arguments, not %zd", call->name, call->count, positional);
         return -1;
     }
     for (int i = 0; i < call->count; i++)
@@ -66,8 +61,8 @@ static int gather(const struct call *call, PyObject *const *arguments, Py_ssize_
 // A whole register from an int: unsigned, or negative as two's complement.
 static int convert(const struct call *call, int i, PyObject *object, uint64_t *ret) {
     if (!PyLong_CheckExact(object) && (!PyLong_Check(object) || PyBool_Check(object))) {
-        PyErr_Format(PyExc_TypeError, "%s() argument '%s' must be an int, not %.200s", call->name,
-                     call->parameters[i], type_name(object));
+        PyErr_Format(PyExc_TypeError, "%s() argument '%s' must be an int, not %.200s", call->name, call->parameters[i],
+                     type_name(object));
         return -1;
     }
     *ret = PyLong_AsUnsignedLong(object);
@@ -79,19 +74,45 @@ static int convert(const struct call *call, int i, PyObject *object, uint64_t *r
     int overflow;
     *ret = (uint64_t)PyLong_AsLongAndOverflow(object, &overflow);
     if (overflow != 0) {
-        PyErr_Format(PyExc_OverflowError, "%s() argument '%s' does not fit in 64 bits, signed or unsigned",
-                     call->name, call->parameters[i]);
+        PyErr_Format(PyExc_OverflowError, "%s() argument '%s' does not fit in 64 bits, signed or unsigned", call->name,
+                     call->parameters[i]);
         return -1;
     }
     return *ret == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
+
+#if PY_VERSION_HEX < 0x030f0000
+// The words of an mprotect are small or two digits long; asking the interpreter for them costs more than the
+// rest.
+static inline int convert_quickly(PyObject *object, uint64_t *ret) {
+    if (!PyLong_CheckExact(object))
+        return 0;
+    const PyLongObject *number = (const PyLongObject *)object;
+#if PY_VERSION_HEX < 0x030c0000
+    const digit *digits = number->ob_digit;
+    Py_ssize_t count = Py_SIZE(number);
+    if ((size_t)count > 2)
+        return 0;
+#else
+    const digit *digits = number->long_value.ob_digit;
+    uintptr_t tag = number->long_value.lv_tag;
+    size_t count = tag >> 3;
+    if ((tag & 2) != 0 || count > 2)
+        return 0;
+#endif
+    *ret = count == 0 ? 0 : count == 1 ? digits[0] : digits[0] | (uint64_t)digits[1] << PyLong_SHIFT;
+    return 1;
+}
+#else
+static inline int convert_quickly(PyObject *Py_UNUSED(object), uint64_t *Py_UNUSED(ret)) { return 0; }
+#endif
 
 // Each argument object and its word, from the one at `first` on; defaults where it was left out.
 static inline int words_of(const struct call *call, PyObject *const *arguments, int first, uint64_t *ret) {
     for (int i = first; i < call->count; i++) {
         if (arguments[i] == NULL)
             ret[i] = (uint64_t)call->defaults[i];
-        else if (convert(call, i, arguments[i], &ret[i]) < 0)
+        else if (!convert_quickly(arguments[i], &ret[i]) && convert(call, i, arguments[i], &ret[i]) < 0)
             return -1;
     }
     return 0;
@@ -116,8 +137,7 @@ static PyObject *made_error(const struct call *call, PyObject *const *arguments,
     PyObject *made = PyObject_CallFunction(error_factory, "isO", error, call->name, tuple);
     Py_DECREF(tuple);
     if (made != NULL && !PyExceptionInstance_Check(made)) {
-        PyErr_Format(PyExc_TypeError, "the error factory must return an exception, not %.200s",
-                     type_name(made));
+        PyErr_Format(PyExc_TypeError, "the error factory must return an exception, not %.200s", type_name(made));
         Py_CLEAR(made);
     }
     return made;
@@ -153,10 +173,11 @@ static PyObject *call_mprotect(PyObject *Py_UNUSED(module), PyObject *const *arg
     }
     if (words_of(&call, args, 0, words) < 0)
         return NULL;
-    int status, error;
+    int status, error = 0;
     if (words[1] <= LONG_RANGE) {
         status = memprot_mprotect(words[0], words[1], words[2]);
-        error = errno;
+        if (status < 0)
+            error = errno;
     } else {
         Py_BEGIN_ALLOW_THREADS;
         status = memprot_mprotect(words[0], words[1], words[2]);
@@ -170,16 +191,15 @@ static PyObject *call_mprotect(PyObject *Py_UNUSED(module), PyObject *const *arg
 
 static PyObject *call_mmap(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t positional,
                            PyObject *keywords) {
-    static const struct call call = {
-        "mmap", {"addr", "length", "prot", "flags", "fd", "offset"}, 4, 6, {[4] = -1}};
+    static const struct call call = {"mmap", {"addr", "length", "prot", "flags", "fd", "offset"}, 4, 6, {[4] = -1}};
     PyObject *gathered[6];
     uint64_t words[6];
     if (gather(&call, args, positional, keywords, gathered) < 0 || words_of(&call, gathered, 0, words) < 0)
         return NULL;
     // A file system may ask a program of its own, even one in this process, before it lets its file be
     // mapped.
-    int blocks = words[1] > LONG_RANGE || (words[3] & MAP_ANONYMOUS) == 0 ||
-                 (words[3] & (MAP_POPULATE | MAP_LOCKED)) != 0;
+    int blocks =
+        words[1] > LONG_RANGE || (words[3] & MAP_ANONYMOUS) == 0 || (words[3] & (MAP_POPULATE | MAP_LOCKED)) != 0;
     uintptr_t address;
     int error;
     if (!blocks) {
@@ -297,24 +317,19 @@ static PyObject *call_memfd_create(PyObject *Py_UNUSED(module), PyObject *const 
 
 static PyObject *set_error_factory(PyObject *Py_UNUSED(module), PyObject *factory) {
     if (factory != Py_None && !PyCallable_Check(factory)) {
-        PyErr_Format(PyExc_TypeError, "set_error_factory() needs a callable or None, not %.200s",
-                     type_name(factory));
+        PyErr_Format(PyExc_TypeError, "set_error_factory() needs a callable or None, not %.200s", type_name(factory));
         return NULL;
     }
     Py_XSETREF(error_factory, factory == Py_None ? NULL : Py_NewRef(factory));
     Py_RETURN_NONE;
 }
 
-#define CALL(name)                                                                                           \
-    {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL | METH_KEYWORDS, DOC_##name}
+#define CALL(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL | METH_KEYWORDS, DOC_##name}
 
 static PyMethodDef methods[] = {
-    CALL(mprotect),        CALL(mmap),
-    CALL(munmap),          CALL(madvise),
-    CALL(memfd_create),    {"set_error_factory", set_error_factory, METH_O, DOC_set_error_factory},
+    CALL(mprotect),        CALL(mmap),         CALL(munmap),
+    CALL(madvise),         CALL(memfd_create), {"set_error_factory", set_error_factory, METH_O, DOC_set_error_factory},
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_calls(PyObject *module) {
-    return PyModule_AddFunctions(module, methods);
-}
+int memprot_add_calls(PyObject *module) { return PyModule_AddFunctions(module, methods); }

@@ -5,6 +5,8 @@
 #include "describe.h"
 #include "docstrings.h"
 
+#include "guard.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -127,10 +129,9 @@ static void put_registers(struct output *out, const ucontext_t *context) {
         const char *name;
         int index;
     } registers[] = {
-        {"rip", REG_RIP}, {"rsp", REG_RSP}, {"rbp", REG_RBP},    {"rax", REG_RAX}, {"rbx", REG_RBX},
-        {"rcx", REG_RCX}, {"rdx", REG_RDX}, {"rsi", REG_RSI},    {"rdi", REG_RDI}, {"r8", REG_R8},
-        {"r9", REG_R9},   {"r10", REG_R10}, {"r11", REG_R11},    {"r12", REG_R12}, {"r13", REG_R13},
-        {"r14", REG_R14}, {"r15", REG_R15}, {"eflags", REG_EFL},
+        {"rip", REG_RIP}, {"rsp", REG_RSP}, {"rbp", REG_RBP}, {"rax", REG_RAX}, {"rbx", REG_RBX}, {"rcx", REG_RCX},
+        {"rdx", REG_RDX}, {"rsi", REG_RSI}, {"rdi", REG_RDI}, {"r8", REG_R8},   {"r9", REG_R9},   {"r10", REG_R10},
+        {"r11", REG_R11}, {"r12", REG_R12}, {"r13", REG_R13}, {"r14", REG_R14}, {"r15", REG_R15}, {"eflags", REG_EFL},
     };
     for (size_t i = 0; i < sizeof registers / sizeof *registers; i++) {
         put(out, i ? ",\"" : "\"");
@@ -192,6 +193,10 @@ static void put_record(struct output *out, const struct memprot_record *record, 
             put_byte(out, ',');
         put_number(out, record->pc[i], 10);
     }
+    struct memprot_guard_statistics guarded;
+    memprot_guard_peek_statistics(&guarded);
+    put_member(out, "],\"guarded\":[", guarded.blocks);
+    put_member(out, ",", guarded.bytes);
     put(out, "],\"python\":");
     if (record->interpreted)
         put_frames(out, record);
@@ -217,8 +222,7 @@ static void put_plainly(struct output *out, const struct memprot_record *record)
     put(out, record->size ? " bytes at " : " at ");
     put_hex(out, record->address);
     if (record->block.address) {
-        put_member(out, record->guard ? ", in the guard of a block of " : ", in a block of ",
-                   record->block.size);
+        put_member(out, record->guard ? ", in the guard of a block of " : ", in a block of ", record->block.size);
         put(out, " bytes at ");
         put_hex(out, record->block.address);
     } else {
@@ -341,8 +345,7 @@ static PyObject *use_alternate_stack(PyObject *module, PyObject *unused) {
         return PyErr_SetFromErrno(PyExc_OSError);
     if (!(current.ss_flags & SS_DISABLE))
         Py_RETURN_NONE;
-    void *memory =
-        mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         return PyErr_SetFromErrno(PyExc_OSError);
     stack_t stack = {.ss_sp = memory, .ss_size = STACK_BYTES};
@@ -359,6 +362,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_crash(PyObject *module) {
-    return PyModule_AddFunctions(module, methods);
-}
+int memprot_add_crash(PyObject *module) { return PyModule_AddFunctions(module, methods); }

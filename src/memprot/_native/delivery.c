@@ -12,6 +12,7 @@
 
 #include "backtrace.h"
 #include "interpreter.h"
+#include "scope.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -19,6 +20,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #if PY_VERSION_HEX >= 0x030d0000
 #define ASYNC_EXCEPTION_BIT ((uintptr_t)1 << 3) // _PY_ASYNC_EXCEPTION_BIT of pycore_ceval.h
@@ -32,28 +34,57 @@ static atomic_bool drain_scheduled;
 
 // ---- threads without Python: whose call are they working for?
 
-// May run in a signal handler.
+enum { THREADS_LOOKED_AT = 256, LOOKS = 16 };
+
+// A thread can end while another one is paused over. May run in a signal handler.
+static bool exists(const PyThreadState *thread) {
+    PyThreadState *other = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    while (other && other != thread)
+        other = PyThreadState_Next(other);
+    return other != NULL;
+}
+
+// Looked at often, because a short loop comes by the same instruction again. May run in a signal handler.
 static bool stands_still(PyThreadState *thread) {
     memprot_frame *frame = memprot_top_frame(thread);
     const _Py_CODEUNIT *instruction = frame ? memprot_frame_instruction(frame) : NULL;
-    struct timespec pause = {.tv_nsec = 300000};
-    nanosleep(&pause, NULL);
-    return frame && memprot_top_frame(thread) == frame && memprot_frame_instruction(frame) == instruction;
+    for (int look = 0; frame && look < LOOKS; look++) {
+        struct timespec pause = {.tv_nsec = 50000};
+        nanosleep(&pause, NULL);
+        if (!exists(thread) || memprot_top_frame(thread) != frame || memprot_frame_instruction(frame) != instruction)
+            return false;
+    }
+    return frame != NULL;
+}
+
+// One thread that waits inside native code, and in *several whether there are more. A thread without the interpreter
+// may only be waiting for its turn to have it: a thorough look pauses to see. May run in a signal handler.
+static PyThreadState *look_for_waiting_thread(bool thorough, bool *several) {
+    PyThreadState *threads[THREADS_LOOKED_AT], *waiting = NULL;
+    size_t count = 0;
+    *several = false;
+    for (PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+         thread && count < THREADS_LOOKED_AT; thread = PyThreadState_Next(thread))
+        threads[count++] = thread;
+    for (size_t i = 0; i < count && !*several; i++) {
+        if (!exists(threads[i]) || !memprot_top_frame(threads[i]))
+            continue;
+        if ((thorough || memprot_is_attached(threads[i])) && !stands_still(threads[i]))
+            continue;
+        *several = waiting != NULL;
+        waiting = threads[i];
+    }
+    return waiting;
 }
 
 // The one Python thread that waits inside native code: one that has released the interpreter, or holds it
 // without executing Python. NULL when there is none, or more than one. May run in a signal handler.
 static PyThreadState *find_waiting_thread(void) {
-    PyThreadState *waiting = NULL;
-    for (PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main()); thread;
-         thread = PyThreadState_Next(thread)) {
-        if (!memprot_top_frame(thread) || (memprot_is_attached(thread) && !stands_still(thread)))
-            continue;
-        if (waiting)
-            return NULL;
-        waiting = thread;
-    }
-    return waiting;
+    bool several;
+    PyThreadState *waiting = look_for_waiting_thread(false, &several);
+    if (several)
+        waiting = look_for_waiting_thread(true, &several);
+    return several ? NULL : waiting;
 }
 
 // May run in a signal handler.
@@ -72,6 +103,34 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
 }
 
 // ---- delivering
+
+#if PY_VERSION_HEX < 0x030c0000
+// CPython 3.11 instantiates an asynchronous exception only where it is caught, when the frames that could tell an
+// array's name may be gone. A pending call can raise the instance itself; but it runs in the main thread only.
+static atomic_bool raise_scheduled;
+
+static int raise_pending(void *unused) {
+    (void)unused;
+    atomic_store(&raise_scheduled, false);
+    PyObject *error = memprot_scope_take();
+    if (error) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
+static bool deliver_to_main_thread(void) {
+    if (!memprot_fault_in_main_thread())
+        return false;
+    if (!atomic_exchange(&raise_scheduled, true) && Py_AddPendingCall(raise_pending, NULL) < 0) {
+        atomic_store(&raise_scheduled, false);
+        return false;
+    }
+    return true;
+}
+#endif
 
 // May run in a signal handler. (The interpreter's list of threads is locked for a moment by
 // PyThreadState_SetAsyncExc.)
@@ -126,6 +185,9 @@ static void deliver(int owner, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
     if (policy == MEMPROT_POLICY_LOG || (owner == MEMPROT_OWNER_ANYONE && !memprot_fault_in_scope())) {
         schedule_drain();
+#if PY_VERSION_HEX < 0x030c0000
+    } else if (thread && deliver_to_main_thread()) {
+#endif
     } else if (thread) {
         deliver_to(thread, memprot_attached_thread() == thread);
     } else if (owner != MEMPROT_OWNER_ANYONE && (thread = thread_by_id(owner)) != NULL) {
@@ -139,60 +201,32 @@ const struct memprot_fault_hooks memprot_delivery_hooks = {
 
 // ---- claiming
 
-static PyObject *python_frames(const struct memprot_record *record) {
+static PyObject *python_stack(const struct memprot_record *record) {
     if (!record->interpreted)
         Py_RETURN_NONE;
-    PyObject *frames = PyList_New(0);
-    for (uint32_t at = 0; frames && at < record->text_length;) {
-        int32_t line;
-        memcpy(&line, record->text + at, sizeof line);
-        const char *file = record->text + at + sizeof line, *function = file + strlen(file) + 1;
-        at = (uint32_t)(function + strlen(function) + 1 - record->text);
-        PyObject *file_string = PyUnicode_DecodeUTF8(file, (Py_ssize_t)strlen(file), "surrogatepass");
-        PyObject *function_string =
-            PyUnicode_DecodeUTF8(function, (Py_ssize_t)strlen(function), "surrogatepass");
-        PyObject *row = file_string && function_string
-                            ? Py_BuildValue("(OiO)", file_string, line, function_string)
-                            : NULL;
-        Py_XDECREF(file_string);
-        Py_XDECREF(function_string);
-        if (!row || PyList_Append(frames, row) < 0)
-            Py_CLEAR(frames);
-        Py_XDECREF(row);
-    }
-    if (!frames)
-        return NULL;
-    PyObject *tuple = PyList_AsTuple(frames);
-    Py_DECREF(frames);
-    return tuple;
+    return PyBytes_FromStringAndSize(record->text, record->text_length);
 }
 
 static PyObject *block_of(const struct memprot_record *record) {
     const struct memprot_block *block = &record->block;
     if (!block->address)
         Py_RETURN_NONE;
-    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size,
-                         block->stack);
+    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size, block->stack);
 }
 
-static PyObject *counters_of(const struct memprot_record *record) {
-    PyObject *pcs = PyTuple_New(record->pcs);
-    for (uint32_t i = 0; pcs && i < record->pcs; i++) {
-        PyObject *pc = PyLong_FromUnsignedLongLong(record->pc[i]);
-        if (!pc)
-            Py_CLEAR(pcs);
-        else
-            PyTuple_SET_ITEM(pcs, i, pc);
-    }
-    return pcs;
+static PyObject *instructions(const struct memprot_record *record) {
+    return PyBytes_FromStringAndSize((const char *)record->pc, record->pcs * (Py_ssize_t)sizeof *record->pc);
 }
 
-// (sequence, thread, name, signal, access, address, size, guard, block, pcs, python, folded)
+// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded): stacks stay as
+// they were written until somebody looks at them.
 static PyObject *record_as_tuple(const struct memprot_record *record) {
-    return Py_BuildValue("(KisiiKKNNNNI)", (unsigned long long)record->sequence, record->thread, record->name,
-                         record->signal, (int)record->access, (unsigned long long)record->address,
-                         (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
-                         counters_of(record), python_frames(record), record->folded);
+    // The kernel cuts names off at 15 bytes, which may be within a character.
+    PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
+    return Py_BuildValue("(KiNiiKKNNNNI)", (unsigned long long)record->sequence, record->thread, name, record->signal,
+                         (int)record->access, (unsigned long long)record->address, (unsigned long long)record->size,
+                         PyBool_FromLong(record->guard), block_of(record), instructions(record), python_stack(record),
+                         record->folded);
 }
 
 static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, bool anyone) {
@@ -267,8 +301,7 @@ static void limit_backtraces(void) {
     Dl_info info;
     const ElfW(Sym) *symbol = NULL;
     uintptr_t loop = (uintptr_t)_PyEval_EvalFrameDefault;
-    if (dladdr1((void *)loop, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol &&
-        info.dli_saddr == (void *)loop)
+    if (dladdr1((void *)loop, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol && info.dli_saddr == (void *)loop)
         memprot_backtrace_set_limit(loop, loop + symbol->st_size);
 }
 

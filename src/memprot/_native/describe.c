@@ -9,6 +9,15 @@ static size_t append_utf8(char *to, size_t room, PyObject *string) {
     if (!PyUnicode_Check(string) || !PyUnicode_IS_READY(string))
         return 0;
     size_t length = 0;
+    if (PyUnicode_IS_COMPACT_ASCII(string)) {
+        length = (size_t)PyUnicode_GET_LENGTH(string);
+        const char *text = (const char *)PyUnicode_1BYTE_DATA(string);
+        if (length < room && !memchr(text, '\0', length)) {
+            memcpy(to, text, length + 1);
+            return length + 1;
+        }
+        length = 0;
+    }
     for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(string); i++) {
         Py_UCS4 c = PyUnicode_READ_CHAR(string, i);
         char bytes[4];

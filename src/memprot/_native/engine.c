@@ -57,8 +57,7 @@ static PyObject *fault_policy(PyObject *module, PyObject *policy) {
     if (value == -1 && PyErr_Occurred())
         return NULL;
     if (value < MEMPROT_POLICY_DIE || value > MEMPROT_POLICY_ABORT)
-        return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", value,
-                            MEMPROT_POLICY_ABORT);
+        return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", value, MEMPROT_POLICY_ABORT);
     memprot_fault_set_policy((enum memprot_policy)value);
     Py_RETURN_NONE;
 }
@@ -80,8 +79,7 @@ static void forget_python(void) {
 int memprot_add_engine(PyObject *module) {
     memprot_fault_set_hooks(&memprot_delivery_hooks);
     if (Py_AtExit(forget_python) < 0) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "too many exit functions are registered for memprot to add its own");
+        PyErr_SetString(PyExc_RuntimeError, "too many exit functions are registered for memprot to add its own");
         return -1;
     }
     return PyModule_AddFunctions(module, methods);

@@ -1,11 +1,12 @@
 // The trials of kernel and CPU features, as tuples.
 #include "binding.h"
+#include "docstrings.h"
 
 #include "feature.h"
 
 static PyObject *trial_as_tuple(const struct memprot_feature *feature, const struct memprot_trial *trial) {
-    return Py_BuildValue("(sNizil)", feature->name, PyBool_FromLong(trial->available), trial->error,
-                         trial->step, trial->signal, trial->value);
+    return Py_BuildValue("(sNizil)", feature->name, PyBool_FromLong(trial->available), trial->error, trial->step,
+                         trial->signal, trial->value);
 }
 
 static PyObject *trials_as_tuple(const struct memprot_trial *trials) {
@@ -30,17 +31,14 @@ static PyObject *try_features(PyObject *module, PyObject *unused) {
         return PyErr_NoMemory();
     int status;
     Py_BEGIN_ALLOW_THREADS status = memprot_try_features(trials);
-    Py_END_ALLOW_THREADS PyObject *result =
-        status < 0 ? PyErr_SetFromErrno(PyExc_OSError) : trials_as_tuple(trials);
+    Py_END_ALLOW_THREADS PyObject *result = status < 0 ? PyErr_SetFromErrno(PyExc_OSError) : trials_as_tuple(trials);
     PyMem_RawFree(trials);
     return result;
 }
 
 static PyMethodDef methods[] = {
-    {"try_features", try_features, METH_NOARGS, NULL},
+    {"try_features", try_features, METH_NOARGS, DOC_try_features},
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_features(PyObject *module) {
-    return PyModule_AddFunctions(module, methods);
-}
+int memprot_add_features(PyObject *module) { return PyModule_AddFunctions(module, methods); }

@@ -13,9 +13,7 @@ typedef struct _PyInterpreterFrame memprot_frame;
 
 /// The calling thread's state, whether it holds the interpreter or not; NULL for a thread without Python.
 /// May run in a signal handler.
-static inline PyThreadState *memprot_own_thread(void) {
-    return PyGILState_GetThisThreadState();
-}
+static inline PyThreadState *memprot_own_thread(void) { return PyGILState_GetThisThreadState(); }
 
 /// The calling thread's state when it holds the interpreter, else NULL. May run in a signal handler.
 static inline PyThreadState *memprot_attached_thread(void) {
@@ -55,8 +53,7 @@ static inline PyCodeObject *memprot_frame_code(const memprot_frame *frame) {
 #if PY_VERSION_HEX < 0x030d0000
     return frame->f_code;
 #else
-    return frame->f_executable && PyCode_Check(frame->f_executable) ? (PyCodeObject *)frame->f_executable
-                                                                    : NULL;
+    return frame->f_executable && PyCode_Check(frame->f_executable) ? (PyCodeObject *)frame->f_executable : NULL;
 #endif
 }
 

@@ -20,13 +20,9 @@ static PyTypeObject *mapping_type;
 // enum.
 static PyObject *as_prot, *prots[PROTECTIONS], *kinds[MEMPROT_KIND_COUNT];
 
-static const struct memprot_mapping *raw_of(PyObject *mapping) {
-    return &((Mapping *)mapping)->raw;
-}
+static const struct memprot_mapping *raw_of(PyObject *mapping) { return &((Mapping *)mapping)->raw; }
 
-PyObject *memprot_mapping_path(PyObject *mapping) {
-    return ((Mapping *)mapping)->path;
-}
+PyObject *memprot_mapping_path(PyObject *mapping) { return ((Mapping *)mapping)->path; }
 
 PyObject *memprot_new_mapping(const struct memprot_mapping *mapping, PyObject *path) {
     if (path != NULL)
@@ -56,8 +52,7 @@ static void mapping_dealloc(PyObject *self) {
 
 // The constructor.
 
-int memprot_as_number(const char *function, const char *parameter, PyObject *object, int *negative,
-                      uint64_t *ret) {
+int memprot_as_number(const char *function, const char *parameter, PyObject *object, int *negative, uint64_t *ret) {
     if (!PyLong_Check(object) || PyBool_Check(object)) {
         PyErr_Format(PyExc_TypeError, "%s() argument '%s' must be an int, not %.200s", function, parameter,
                      Py_TYPE(object)->tp_name);
@@ -90,8 +85,7 @@ static int number(const char *parameter, PyObject *object, uint64_t limit, uint6
 
 static int take_prot(PyObject *value, struct memprot_mapping *ret) {
     if (as_prot == NULL) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "import memprot.space.mapping first: it gives Mapping its protections");
+        PyErr_SetString(PyExc_RuntimeError, "import memprot.space.mapping first: it gives Mapping its protections");
         return -1;
     }
     PyObject *prot = PyObject_CallOneArg(as_prot, value);
@@ -107,8 +101,7 @@ static int take_device(PyObject *device, struct memprot_mapping *ret) {
     if (device == NULL)
         return 0;
     if (!PyTuple_Check(device) || PyTuple_GET_SIZE(device) != 2) {
-        PyErr_Format(PyExc_TypeError, "Mapping() argument 'device' must be a pair (major, minor), not %R",
-                     device);
+        PyErr_Format(PyExc_TypeError, "Mapping() argument 'device' must be a pair (major, minor), not %R", device);
         return -1;
     }
     uint64_t major, minor;
@@ -128,8 +121,7 @@ static int take_kind(PyObject *kind, PyObject *path, struct memprot_mapping *ret
                 return 0;
             }
         }
-        PyErr_Format(PyExc_ValueError, "Mapping() argument 'kind' must be a MappingKind or its value, not %R",
-                     kind);
+        PyErr_Format(PyExc_ValueError, "Mapping() argument 'kind' must be a MappingKind or its value, not %R", kind);
         return -1;
     }
     PyObject *bytes = path == Py_None ? PyBytes_FromString("") : PyUnicode_EncodeFSDefault(path);
@@ -148,21 +140,18 @@ static PyObject *mapping_new(PyTypeObject *Py_UNUSED(type), PyObject *args, PyOb
     static char *names[] = {"start", "stop", "prot",    "shared", "offset", "device",
                             "inode", "path", "deleted", "kind",   NULL};
     struct memprot_mapping raw = {0};
-    PyObject *start, *stop, *prot, *offset = NULL, *device = NULL, *inode = NULL, *path = Py_None,
-                                   *kind = Py_None;
+    PyObject *start, *stop, *prot, *offset = NULL, *device = NULL, *inode = NULL, *path = Py_None, *kind = Py_None;
     int shared = 0, deleted = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOO|pOOOOpO:Mapping", names, &start, &stop, &prot,
-                                     &shared, &offset, &device, &inode, &path, &deleted, &kind))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOO|pOOOOpO:Mapping", names, &start, &stop, &prot, &shared,
+                                     &offset, &device, &inode, &path, &deleted, &kind))
         return NULL;
-    if (number("start", start, UINT64_MAX, &raw.start) < 0 ||
-        number("stop", stop, UINT64_MAX, &raw.stop) < 0 || take_prot(prot, &raw) < 0 ||
-        (offset != NULL && number("offset", offset, UINT64_MAX, &raw.offset) < 0) ||
-        take_device(device, &raw) < 0 ||
-        (inode != NULL && number("inode", inode, UINT64_MAX, &raw.inode) < 0))
+    if (number("start", start, UINT64_MAX, &raw.start) < 0 || number("stop", stop, UINT64_MAX, &raw.stop) < 0 ||
+        take_prot(prot, &raw) < 0 || (offset != NULL && number("offset", offset, UINT64_MAX, &raw.offset) < 0) ||
+        take_device(device, &raw) < 0 || (inode != NULL && number("inode", inode, UINT64_MAX, &raw.inode) < 0))
         return NULL;
     if (raw.stop <= raw.start) {
-        PyErr_Format(PyExc_ValueError, "a Mapping must stop after it starts, not at %R when it starts at %R",
-                     stop, start);
+        PyErr_Format(PyExc_ValueError, "a Mapping must stop after it starts, not at %R when it starts at %R", stop,
+                     start);
         return NULL;
     }
     if (path != Py_None && !PyUnicode_Check(path)) {
@@ -195,17 +184,11 @@ static PyObject *registered(PyObject *member) {
     return Py_XNewRef(member);
 }
 
-static PyObject *get_prot(PyObject *self, void *Py_UNUSED(closure)) {
-    return registered(prots[raw_of(self)->prot]);
-}
+static PyObject *get_prot(PyObject *self, void *Py_UNUSED(closure)) { return registered(prots[raw_of(self)->prot]); }
 
-static PyObject *get_kind(PyObject *self, void *Py_UNUSED(closure)) {
-    return registered(kinds[raw_of(self)->kind]);
-}
+static PyObject *get_kind(PyObject *self, void *Py_UNUSED(closure)) { return registered(kinds[raw_of(self)->kind]); }
 
-static PyObject *get_shared(PyObject *self, void *Py_UNUSED(closure)) {
-    return PyBool_FromLong(raw_of(self)->shared);
-}
+static PyObject *get_shared(PyObject *self, void *Py_UNUSED(closure)) { return PyBool_FromLong(raw_of(self)->shared); }
 
 static PyObject *get_deleted(PyObject *self, void *Py_UNUSED(closure)) {
     return PyBool_FromLong(raw_of(self)->deleted);
@@ -223,15 +206,12 @@ static PyObject *get_device(PyObject *self, void *Py_UNUSED(closure)) {
     return Py_BuildValue("(II)", raw_of(self)->device_major, raw_of(self)->device_minor);
 }
 
-static PyObject *get_path(PyObject *self, void *Py_UNUSED(closure)) {
-    return Py_NewRef(memprot_mapping_path(self));
-}
+static PyObject *get_path(PyObject *self, void *Py_UNUSED(closure)) { return Py_NewRef(memprot_mapping_path(self)); }
 
 #define ATTRIBUTE(name) {#name, get_##name, NULL, DOC_Mapping_##name, NULL}
 static PyGetSetDef attributes[] = {
-    ATTRIBUTE(start),  ATTRIBUTE(stop),    ATTRIBUTE(size),   ATTRIBUTE(prot),
-    ATTRIBUTE(shared), ATTRIBUTE(offset),  ATTRIBUTE(device), ATTRIBUTE(inode),
-    ATTRIBUTE(path),   ATTRIBUTE(deleted), ATTRIBUTE(kind),   {0},
+    ATTRIBUTE(start),  ATTRIBUTE(stop),  ATTRIBUTE(size), ATTRIBUTE(prot),    ATTRIBUTE(shared), ATTRIBUTE(offset),
+    ATTRIBUTE(device), ATTRIBUTE(inode), ATTRIBUTE(path), ATTRIBUTE(deleted), ATTRIBUTE(kind),   {0},
 };
 
 // What makes it a value: length, containment, order, hash, pickling, repr.
@@ -259,9 +239,8 @@ static int mapping_contains(PyObject *self, PyObject *object) {
 static int compare(PyObject *first, PyObject *second) {
     const struct memprot_mapping *left = raw_of(first), *right = raw_of(second);
     const int differences[] = {
-        DIFFERENCE(start),   DIFFERENCE(stop),         DIFFERENCE(prot),         DIFFERENCE(shared),
-        DIFFERENCE(offset),  DIFFERENCE(device_major), DIFFERENCE(device_minor), DIFFERENCE(inode),
-        DIFFERENCE(deleted), DIFFERENCE(kind),
+        DIFFERENCE(start),        DIFFERENCE(stop),         DIFFERENCE(prot),  DIFFERENCE(shared),  DIFFERENCE(offset),
+        DIFFERENCE(device_major), DIFFERENCE(device_minor), DIFFERENCE(inode), DIFFERENCE(deleted), DIFFERENCE(kind),
     };
     for (size_t i = 0; i < sizeof differences / sizeof *differences; i++) {
         if (differences[i] != 0)
@@ -301,23 +280,22 @@ static PyObject *mapping_reduce(PyObject *self, PyObject *Py_UNUSED(ignored)) {
     return Py_BuildValue("O(KKiOK(II)KOOs)", mapping_type, (unsigned long long)raw->start,
                          (unsigned long long)raw->stop, raw->prot, raw->shared ? Py_True : Py_False,
                          (unsigned long long)raw->offset, raw->device_major, raw->device_minor,
-                         (unsigned long long)raw->inode, memprot_mapping_path(self),
-                         raw->deleted ? Py_True : Py_False, memprot_kind_name(raw->kind));
+                         (unsigned long long)raw->inode, memprot_mapping_path(self), raw->deleted ? Py_True : Py_False,
+                         memprot_kind_name(raw->kind));
 }
 
 static PyObject *mapping_repr(PyObject *self) {
     const struct memprot_mapping *raw = raw_of(self);
     char range[64];
-    PyOS_snprintf(range, sizeof range, "0x%llx-0x%llx", (unsigned long long)raw->start,
-                  (unsigned long long)raw->stop);
+    PyOS_snprintf(range, sizeof range, "0x%llx-0x%llx", (unsigned long long)raw->start, (unsigned long long)raw->stop);
     const char *readable = raw->prot & 1 ? "r" : "-", *writable = raw->prot & 2 ? "w" : "-",
                *executable = raw->prot & 4 ? "x" : "-";
     if (memprot_mapping_path(self) == Py_None)
         return PyUnicode_FromFormat("<Mapping %s %s%s%s%s %s>", range, readable, writable, executable,
                                     raw->shared ? "s" : "p", memprot_kind_name(raw->kind));
     return PyUnicode_FromFormat("<Mapping %s %s%s%s%s %s %R%s>", range, readable, writable, executable,
-                                raw->shared ? "s" : "p", memprot_kind_name(raw->kind),
-                                memprot_mapping_path(self), raw->deleted ? " (deleted)" : "");
+                                raw->shared ? "s" : "p", memprot_kind_name(raw->kind), memprot_mapping_path(self),
+                                raw->deleted ? " (deleted)" : "");
 }
 
 static PyMethodDef mapping_methods[] = {

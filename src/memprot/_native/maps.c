@@ -26,9 +26,7 @@ typedef struct {
 // parent.
 static unsigned generation;
 
-static void count_fork(void) {
-    generation++;
-}
+static void count_fork(void) { generation++; }
 
 static int open_maps(const MapsFile *self) {
     return self->directory < 0 ? open("/proc/self/maps", O_RDONLY | O_CLOEXEC)
@@ -93,8 +91,7 @@ static PyObject *list_of(const struct memprot_maps *maps) {
     PyObject *shared_path = NULL; // borrowed from the last mapping that has a path
     for (size_t i = 0; list != NULL && i < maps->count; i++) {
         const struct memprot_mapping *raw = &maps->mappings[i];
-        PyObject *mapping =
-            memprot_new_mapping(raw, raw->path != NULL && raw->path == path ? shared_path : NULL);
+        PyObject *mapping = memprot_new_mapping(raw, raw->path != NULL && raw->path == path ? shared_path : NULL);
         if (mapping == NULL) {
             Py_CLEAR(list);
             break;
@@ -192,8 +189,7 @@ static PyObject *parse_maps(PyObject *Py_UNUSED(module), PyObject *argument) {
         list = list_of(&maps);
     else if (errno == EBADMSG)
         PyErr_Format(PyExc_ValueError,
-                     "line %zu of the text is not one of /proc/PID/maps; see proc_pid_maps(5) for the form",
-                     line);
+                     "line %zu of the text is not one of /proc/PID/maps; see proc_pid_maps(5) for the form", line);
     else
         PyErr_SetFromErrno(PyExc_OSError);
     memprot_maps_deinit(&maps);

@@ -106,8 +106,8 @@ static PyObject *numpy_enable(PyObject *module, PyObject *args) {
         struct handler *plain = PyCapsule_GetPointer(capsule, "mem_handler");
         original = plain->allocator;
         guarded = *plain;
-        guarded.allocator = (struct allocator){original.context, guarded_malloc, guarded_calloc,
-                                               guarded_realloc, guarded_free};
+        guarded.allocator =
+            (struct allocator){original.context, guarded_malloc, guarded_calloc, guarded_realloc, guarded_free};
         if (PyCapsule_SetPointer(capsule, &guarded) < 0)
             return NULL;
     }
@@ -129,9 +129,8 @@ static PyObject *guard_statistics(PyObject *module, PyObject *unused) {
     return Py_BuildValue(
         "{sKsKsKsKsKsKsK}", "arrays", (unsigned long long)now.blocks, "bytes", (unsigned long long)now.bytes,
         "live_arrays", (unsigned long long)(now.blocks - now.freed_blocks), "live_bytes",
-        (unsigned long long)(now.bytes - now.freed_bytes), "unguarded", (unsigned long long)now.refused,
-        "left_alone", (unsigned long long)atomic_load(&left_alone), "overhead",
-        (unsigned long long)now.peak_overhead);
+        (unsigned long long)(now.bytes - now.freed_bytes), "unguarded", (unsigned long long)now.refused, "left_alone",
+        (unsigned long long)atomic_load(&left_alone), "overhead", (unsigned long long)now.peak_overhead);
 }
 
 static PyObject *stack_frames(PyObject *module, PyObject *stack) {
@@ -148,6 +147,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_numpy(PyObject *module) {
-    return PyModule_AddFunctions(module, methods);
-}
+int memprot_add_numpy(PyObject *module) { return PyModule_AddFunctions(module, methods); }

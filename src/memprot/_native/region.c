@@ -58,8 +58,7 @@ static int map_pages(Region *self, int prot, int fd, off_t offset) {
     int flags = (self->shared ? MAP_SHARED : MAP_PRIVATE) | (fd < 0 ? MAP_ANONYMOUS : 0);
     size_t margin = self->guarded ? GUARD_LENGTH : 0;
     self->map_length = self->data_length + 2 * margin;
-    char *start =
-        mmap(NULL, self->map_length, self->guarded ? PROT_READ | PROT_WRITE : prot, flags, fd, offset);
+    char *start = mmap(NULL, self->map_length, self->guarded ? PROT_READ | PROT_WRITE : prot, flags, fd, offset);
     if (start == MAP_FAILED)
         return -1;
     self->map_start = (uintptr_t)start;
@@ -76,8 +75,8 @@ static int map_pages(Region *self, int prot, int fd, off_t offset) {
 static int answer_for_pages(Region *self, int prot, int fd, off_t offset) {
     size_t page = memprot_page_size();
     enum memprot_backing backing = self->shared ? MEMPROT_BACKING_SHARED : MEMPROT_BACKING_PRIVATE;
-    if (memprot_overlay_init(&self->overlay, self->data_start, self->data_length / page, backing,
-                             MEMPROT_PAGE_REAL, (uint8_t)prot) < 0)
+    if (memprot_overlay_init(&self->overlay, self->data_start, self->data_length / page, backing, MEMPROT_PAGE_REAL,
+                             (uint8_t)prot) < 0)
         return -1;
     self->overlay.offset = offset;
     if (self->shared && (self->overlay.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
@@ -117,8 +116,7 @@ static int release(Region *self) {
     return failed;
 }
 
-static int map_region(Region *self, int prot, const char *name, bool huge, enum side side, int fd,
-                      off_t offset) {
+static int map_region(Region *self, int prot, const char *name, bool huge, enum side side, int fd, off_t offset) {
     int file = fd;
     self->guarded = side != NO_GUARDS;
     self->data_length = memprot_page_ceil(self->size);
@@ -152,8 +150,8 @@ static int region_init(Region *self, PyObject *args, PyObject *keywords) {
     int prot, shared, huge, side, fd;
     const char *name;
     long long offset;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "nipzpiiL", names, &size, &prot, &shared, &name, &huge,
-                                     &side, &fd, &offset))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "nipzpiiL", names, &size, &prot, &shared, &name, &huge, &side, &fd,
+                                     &offset))
         return -1;
     if (self->map_start) {
         PyErr_SetString(PyExc_ValueError, "this Region is mapped already; make another one");
@@ -179,8 +177,7 @@ static PyObject *region_close(Region *self, PyObject *unused) {
         Py_RETURN_NONE;
     if (self->exports > 0) {
         PyErr_Format(PyExc_BufferError,
-                     "cannot close the Region: %zd buffers of it are still in use; release them first",
-                     self->exports);
+                     "cannot close the Region: %zd buffers of it are still in use; release them first", self->exports);
         return NULL;
     }
     unlink_region(self);
@@ -234,8 +231,7 @@ static PyObject *region_page_protections(Region *self, PyObject *args) {
         return NULL;
     if (first < 0 || count < 0 || (size_t)first > self->overlay.pages ||
         (size_t)count > self->overlay.pages - (size_t)first)
-        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count,
-                            first);
+        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count, first);
     return PyBytes_FromStringAndSize((char *)self->overlay.prot + first, count);
 }
 
@@ -243,13 +239,11 @@ static PyObject *region_page_protections(Region *self, PyObject *args) {
 static PyObject *region_protect_pages(Region *self, PyObject *args) {
     Py_ssize_t first, count;
     int prot, failed;
-    if (memprot_region_check_open(self) < 0 ||
-        !PyArg_ParseTuple(args, "nni:protect_pages", &first, &count, &prot))
+    if (memprot_region_check_open(self) < 0 || !PyArg_ParseTuple(args, "nni:protect_pages", &first, &count, &prot))
         return NULL;
     if (first < 0 || count < 0 || (size_t)first > self->overlay.pages ||
         (size_t)count > self->overlay.pages - (size_t)first)
-        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count,
-                            first);
+        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count, first);
     do {
         memprot_record_close_pages(&self->overlay, (size_t)first, (size_t)count);
         failed = memprot_overlay_protect(&self->overlay, (size_t)first, (size_t)count, (uint8_t)prot);
@@ -300,8 +294,7 @@ static PyObject *region_at(PyObject *module, PyObject *value) {
 static PyMethodDef region_methods[] = {
     {"close", (PyCFunction)region_close, METH_NOARGS, DOC_Region_close},
     {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_VARARGS | METH_KEYWORDS, DOC_Region_read},
-    {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_VARARGS | METH_KEYWORDS,
-     DOC_Region_write},
+    {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_VARARGS | METH_KEYWORDS, DOC_Region_write},
     {"page_protections", (PyCFunction)region_page_protections, METH_VARARGS, DOC_Region_page_protections},
     {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},

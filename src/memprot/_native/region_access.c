@@ -28,8 +28,8 @@ static PyObject *set_region_fault(PyObject *module, PyObject *callable) {
 
 static void raise_fault(Region *self, uintptr_t address, enum memprot_access access) {
     struct memprot_access_failure *failure = memprot_access_last_failure();
-    PyObject *error = PyObject_CallFunction(fault_factory, "OKii", self, (unsigned long long)address,
-                                            (int)access, failure->signal);
+    PyObject *error =
+        PyObject_CallFunction(fault_factory, "OKii", self, (unsigned long long)address, (int)access, failure->signal);
     if (!error)
         return;
     PyErr_SetObject((PyObject *)Py_TYPE(error), error);
@@ -58,9 +58,7 @@ static int copy(Region *self, void *to, const void *from, size_t length) {
     return -1;
 }
 
-Py_ssize_t memprot_region_length(Region *self) {
-    return (Py_ssize_t)self->size;
-}
+Py_ssize_t memprot_region_length(Region *self) { return (Py_ssize_t)self->size; }
 
 static PyObject *read_bytes(Region *self, size_t start, size_t length) {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
@@ -98,8 +96,7 @@ PyObject *memprot_region_subscript(Region *self, PyObject *key) {
     }
     Py_ssize_t start, stop, step;
     if (!PySlice_Check(key))
-        return PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s",
-                            Py_TYPE(key)->tp_name);
+        return PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s", Py_TYPE(key)->tp_name);
     if (PySlice_Unpack(key, &start, &stop, &step) < 0)
         return NULL;
     Py_ssize_t length = PySlice_AdjustIndices((Py_ssize_t)self->size, &start, &stop, step);
@@ -135,8 +132,8 @@ static int store_slice(Region *self, PyObject *key, PyObject *value) {
         return -1;
     int result = 0;
     if (from.len != length) {
-        PyErr_Format(PyExc_ValueError, "the slice has %zd bytes and the value %zd; a Region keeps its size",
-                     length, from.len);
+        PyErr_Format(PyExc_ValueError, "the slice has %zd bytes and the value %zd; a Region keeps its size", length,
+                     from.len);
         result = -1;
     } else if (step == 1) {
         result = copy(self, (void *)(self->address + (size_t)start), from.buf, (size_t)length);
@@ -158,8 +155,7 @@ int memprot_region_store(Region *self, PyObject *key, PyObject *value) {
     if (PySlice_Check(key))
         return store_slice(self, key, value);
     if (!PyIndex_Check(key)) {
-        PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s",
-                     Py_TYPE(key)->tp_name);
+        PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s", Py_TYPE(key)->tp_name);
         return -1;
     }
     size_t index;
@@ -176,11 +172,10 @@ int memprot_region_store(Region *self, PyObject *key, PyObject *value) {
 }
 
 static int out_of_bounds(Region *self, Py_ssize_t offset, Py_ssize_t length) {
-    if (offset >= 0 && length >= 0 && (size_t)offset <= self->size &&
-        (size_t)length <= self->size - (size_t)offset)
+    if (offset >= 0 && length >= 0 && (size_t)offset <= self->size && (size_t)length <= self->size - (size_t)offset)
         return 0;
-    PyErr_Format(PyExc_ValueError, "%zd bytes at offset %zd do not lie within the Region's %zu bytes", length,
-                 offset, self->size);
+    PyErr_Format(PyExc_ValueError, "%zd bytes at offset %zd do not lie within the Region's %zu bytes", length, offset,
+                 self->size);
     return -1;
 }
 
@@ -191,8 +186,7 @@ PyObject *memprot_region_read(Region *self, PyObject *args, PyObject *keywords) 
     if (memprot_region_check_open(self) < 0 ||
         !PyArg_ParseTupleAndKeywords(args, keywords, "|nO:read", names, &offset, &size))
         return NULL;
-    length =
-        size == Py_None ? (Py_ssize_t)self->size - offset : PyNumber_AsSsize_t(size, PyExc_OverflowError);
+    length = size == Py_None ? (Py_ssize_t)self->size - offset : PyNumber_AsSsize_t(size, PyExc_OverflowError);
     if ((length == -1 && PyErr_Occurred()) || out_of_bounds(self, offset, length) < 0)
         return NULL;
     return read_bytes(self, (size_t)offset, (size_t)length);
@@ -225,8 +219,7 @@ int memprot_region_get_buffer(Region *self, Py_buffer *view, int flags) {
         PyErr_SetString(PyExc_BufferError, "the Region is not writable now; protect it with \"rw-\" first");
         return -1;
     }
-    if (PyBuffer_FillInfo(view, (PyObject *)self, (void *)self->address, (Py_ssize_t)self->size, readonly,
-                          flags) < 0)
+    if (PyBuffer_FillInfo(view, (PyObject *)self, (void *)self->address, (Py_ssize_t)self->size, readonly, flags) < 0)
         return -1;
     self->exports++;
     return 0;
@@ -242,6 +235,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_region_access(PyObject *module) {
-    return PyModule_AddFunctions(module, methods);
-}
+int memprot_add_region_access(PyObject *module) { return PyModule_AddFunctions(module, methods); }

@@ -2,7 +2,9 @@
 //
 // Entering and leaving are C functions because a pending delivery would interrupt a Python function before
 // its first statement, and leave the scope open.
+#include "scope.h"
 #include "docstrings.h"
+
 #include "engine.h"
 
 #include "delivery.h"
@@ -135,10 +137,12 @@ static PyObject *scope_get_faults(Scope *self, void *unused) {
     return PyList_AsTuple(self->faults);
 }
 
+PyObject *memprot_scope_take(void) { return take(innermost(), false); }
+
 // fault_take() -> the calling thread's faults as one exception, or None
 static PyObject *fault_take(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
-    PyObject *error = take(innermost(), false);
+    PyObject *error = memprot_scope_take();
     if (error || PyErr_Occurred())
         return error;
     Py_RETURN_NONE;

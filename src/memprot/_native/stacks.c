@@ -5,8 +5,7 @@
 enum { DEPTH = 64, STACKS = 1 << 16, SLOTS = STACKS * 2 };
 
 struct frame {
-    PyCodeObject
-        *code; // a strong reference: were the code freed, its address could come to mean another line
+    PyCodeObject *code; // a strong reference: were the code freed, its address could come to mean another line
     int offset;
 };
 
@@ -60,8 +59,7 @@ uint32_t memprot_stack_capture(void) {
         return 0;
     uint64_t hash = 0x9e3779b97f4a7c15u;
     int depth = 0;
-    for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH;
-         frame = frame->previous, depth++) {
+    for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous, depth++) {
         hash ^= (uintptr_t)memprot_frame_instruction(frame);
         hash *= 0xff51afd7ed558ccdu;
         hash ^= hash >> 32;
@@ -83,8 +81,8 @@ PyObject *memprot_stack_frames(uint32_t id) {
         return result;
     for (uint32_t i = 0; i < stack->depth; i++) {
         PyCodeObject *code = stack->frames[i].code;
-        PyObject *row = Py_BuildValue("(OiO)", code->co_filename,
-                                      PyCode_Addr2Line(code, stack->frames[i].offset), code->co_qualname);
+        PyObject *row = Py_BuildValue("(OiO)", code->co_filename, PyCode_Addr2Line(code, stack->frames[i].offset),
+                                      code->co_qualname);
         if (!row) {
             Py_DECREF(result);
             return NULL;

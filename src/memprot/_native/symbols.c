@@ -1,5 +1,6 @@
 // Addresses of code as (function, library, offset).
 #include "binding.h"
+#include "docstrings.h"
 
 #include "symbols.h"
 
@@ -65,18 +66,16 @@ static PyObject *symbol_in_file(PyObject *Py_UNUSED(module), PyObject *const *ar
     return find_in_file(arguments, count, "symbol_in_file", memprot_symbol_find_in_file);
 }
 
-static PyObject *symbol_at_file_offset(PyObject *Py_UNUSED(module), PyObject *const *arguments,
-                                       Py_ssize_t count) {
+static PyObject *symbol_at_file_offset(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count) {
     return find_in_file(arguments, count, "symbol_at_file_offset", memprot_symbol_find_at_file_offset);
 }
 
 static PyMethodDef methods[] = {
-    {"symbol", symbol, METH_O, NULL},
-    {"symbol_in_file", (PyCFunction)(void (*)(void))symbol_in_file, METH_FASTCALL, NULL},
-    {"symbol_at_file_offset", (PyCFunction)(void (*)(void))symbol_at_file_offset, METH_FASTCALL, NULL},
+    {"symbol", symbol, METH_O, DOC_symbol},
+    {"symbol_in_file", (PyCFunction)(void (*)(void))symbol_in_file, METH_FASTCALL, DOC_symbol_in_file},
+    {"symbol_at_file_offset", (PyCFunction)(void (*)(void))symbol_at_file_offset, METH_FASTCALL,
+     DOC_symbol_at_file_offset},
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_symbols(PyObject *module) {
-    return PyModule_AddFunctions(module, methods);
-}
+int memprot_add_symbols(PyObject *module) { return PyModule_AddFunctions(module, methods); }

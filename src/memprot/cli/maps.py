@@ -44,11 +44,12 @@ _HINTS = {
 def command(pid: int | None, as_json: bool) -> None:
     """Show the mappings of process PID; without PID those of memprot itself, as an example.
 
-    The colour is what may be done with the memory: red can be written and executed, green executed, yellow written;
-    plain is read-only, grey allows nothing. NO_COLOR turns colours off. Names are shown with control characters,
-    invalid bytes and backslashes as escapes.
+    The colour is what may be done with the memory: red can be written and executed, green executed, yellow
+    written; plain is read-only, grey allows nothing. NO_COLOR turns colours off. After the protection, s is
+    shared and p private. Names are shown with control characters, invalid bytes and backslashes as escapes.
 
-    Exit status: 0 on success, 1 when there is no such process or it may not be looked at, 2 for a wrong command line.
+    Exit status: 0 on success, 1 when there is no such process or it may not be looked at, 2 for a wrong
+    command line.
     """
     try:
         layout = AddressSpace(pid).snapshot()
@@ -131,12 +132,12 @@ def _lines(layout: "Layout") -> "Iterable[Text]":
 
     width = max((len(f"{mapping.stop:x}") for mapping in layout), default=1)
     kind_width = max((len(mapping.kind) for mapping in layout), default=1)
-    yield Text(f"{'start':>{width}} {'stop':>{width}} {'size':>10} prot   {'kind':<{kind_width}} name", style="bold")
+    yield Text(f"{'start':>{width}} {'stop':>{width}} {'size':>10} prot {'kind':<{kind_width}} name", style="bold")
     for mapping in layout:
-        sharing = "shared" if mapping.shared else ""
         yield Text(
             f"{mapping.start:>{width}x} {mapping.stop:>{width}x} {_size(mapping.size):>10} "
-            f"{mapping.prot}    {mapping.kind:<{kind_width}} {_name(mapping)}{sharing and ' [shared]'}".rstrip(),
+            f"{mapping.prot}{'s' if mapping.shared else 'p'} {mapping.kind:<{kind_width}} "
+            f"{_name(mapping)}".rstrip(),
             style=_STYLES[_category(mapping.prot)][2],
         )
     count, size = _totals(layout)

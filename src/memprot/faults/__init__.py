@@ -1,1 +1,1 @@
-"""When a rule of memory is broken (floor 3)."""
+"""When a rule of memory is broken: the record of it, and how it is told."""

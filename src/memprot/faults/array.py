@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 __all__ = ["FoundArray", "find_array"]
 
 _MOST_NAMES = 20_000
-_OPTIMIZED = 1  # CO_OPTIMIZED (Include/cpython/code.h): the locals are not in a mapping of the program's choice
+_OPTIMIZED = 1  # CO_OPTIMIZED (Include/cpython/code.h): locals are in no mapping of the program's choice
 
 _mro_of = type.__dict__["__mro__"].__get__
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from memprot import _native
 from memprot.faults.error import FaultError
-from memprot.faults.native_record import NativeRecord, as_record
+from memprot.faults.native_record import as_record, from_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,18 @@ def set_policy(policy: Policy) -> None:
     Raises:
         ValueError: no such policy.
         OSError: the handlers cannot be installed.
+
+    >>> from memprot import FaultError, Region
+    >>> region = Region(4096)
+    >>> view = memoryview(region)
+    >>> region.protect("r--")
+    >>> set_policy("raise")
+    >>> try:
+    ...     view.__setitem__(0, 1)
+    ... except FaultError as fault:
+    ...     print(fault.access)
+    write
+    >>> set_policy("die")
     """
     global _policy
     if policy not in _POLICIES:
@@ -50,18 +62,46 @@ def set_policy(policy: Policy) -> None:
 def add_listener(listener: Callable[[FaultRecord], object]) -> None:
     """Have ``listener`` called with each :class:`~memprot.faults.record.FaultRecord`, once.
 
-    It is called when the fault is raised, when it is drained, or by :func:`drain`, in the thread that does so.
+    It is called when the fault is raised, or by :func:`drain`, in the thread that does so.
+
+    >>> def listener(record):
+    ...     print(record.kind)
+    >>> add_listener(listener)
+    >>> remove_listener(listener)
     """
     _listeners.append(listener)
 
 
+def remove_listener(listener: Callable[[FaultRecord], object]) -> None:
+    """Call ``listener`` no more.
+
+    Raises:
+        ValueError: it was not added.
+
+    >>> def listener(record):
+    ...     print(record.kind)
+    >>> add_listener(listener)
+    >>> remove_listener(listener)
+    """
+    _listeners.remove(listener)
+
+
 def reinstall() -> None:
-    """Move the engine's handlers back to the top when another handler was installed since; it becomes the next."""
+    """Move the engine's handlers back to the top when another handler was installed since; it becomes the next.
+
+    >>> import faulthandler
+    >>> faulthandler.enable()
+    >>> reinstall()
+    >>> _ = faulthandler.disable()
+    """
     _native.fault_reinstall()
 
 
 def drain() -> None:
-    """Tell the listeners of every fault that nobody has taken over yet, whoever it was meant for."""
+    """Tell the listeners of every fault that nobody has taken over yet, whoever it was meant for.
+
+    >>> drain()
+    """
     _tell(_native.fault_claim_all())
 
 
@@ -71,7 +111,7 @@ def _drain_pending() -> None:
 
 def _tell(rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
-        record = as_record(NativeRecord._make(row))
+        record = as_record(from_row(row))
         for listener in _listeners:
             listener(record)
 
@@ -92,8 +132,9 @@ class _Delivery(FaultError):  # noqa: N818
 
     def __new__(cls, fault: FaultError | None = None) -> FaultError:  # type: ignore[misc]
         # An interpreter that instantiates early, to chain it to the exception being handled, does so twice.
-        taken = fault or _native.fault_take()
-        return taken or FaultError("the fault was taken over elsewhere before it was raised here")
+        return (
+            fault or _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
+        )
 
 
 _Delivery.__name__ = _Delivery.__qualname__ = "FaultError"

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from memprot._native import Region, region_at
-from memprot.faults.native_record import ACCESSES, NativeRecord, as_record, block_of, cause_of
+from memprot.faults.native_record import ACCESSES, as_record, cause_of, from_row
 
 if TYPE_CHECKING:
     from memprot.faults.native_record import Cause
@@ -55,21 +55,23 @@ class FaultError(Exception):
     region: Any = None
     offset: int | None = None
     others: tuple[FaultError, ...] = ()
-    _evidence: NativeRecord | None = None
+    _row: tuple[Any, ...] | None = None
     _record: FaultRecord | None = None
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        native = NativeRecord._make(row)
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _ = row
         self = cls()
-        self._evidence = native
-        self.address = native.address
-        self.access = ACCESSES[native.access]
-        self.cause = cause_of(native)
-        self.region = region_at(native.address)
-        block = block_of(native)
-        start = block[0] if block else self.region.address if self.region else None
-        self.offset = None if start is None else native.address - start
+        self._row = row
+        self.address = address
+        self.access = ACCESSES[access]
+        self.cause = cause_of(signal_number, guard)
+        region = region_at(address)
+        if region is not None:
+            self.region = region
+            self.offset = address - region.address
+        if block is not None:
+            self.offset = address - block[0]
         return self
 
     @classmethod
@@ -89,8 +91,8 @@ class FaultError(Exception):
     @property
     def record(self) -> FaultRecord | None:
         """All that is known of the fault; None where memprot's own accessors met it."""
-        if self._record is None and self._evidence is not None:
-            self._record = as_record(self._evidence)
+        if self._record is None and self._row is not None:
+            self._record = as_record(from_row(self._row))
         return self._record
 
     @property

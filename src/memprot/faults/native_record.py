@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import sys
 from itertools import dropwhile
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from memprot import _native
 from memprot.faults.array import find_array
@@ -24,8 +25,15 @@ Cause = Literal["unmapped", "protection", "guard", "key", "bus"]
 ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "execute")
 
 
+_SIGBUS: Final = int(signal.SIGBUS)
+
+
 class NativeRecord(NamedTuple):
-    """One record as the binding hands it over."""
+    """One record, read from the row that the binding hands over.
+
+    >>> NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0).thread_name
+    'python'
+    """
 
     sequence: int
     thread: int
@@ -41,14 +49,49 @@ class NativeRecord(NamedTuple):
     folded: int
 
 
-def cause_of(native: NativeRecord) -> Cause:
-    if native.signal == signal.SIGBUS:
+def from_row(row: tuple[Any, ...]) -> NativeRecord:
+    """Read a row, whose stacks are the bytes that the handler wrote.
+
+    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0)
+    >>> from_row(row).instructions
+    (0,)
+    """
+    *fields, instructions, stack, folded = row
+    counters = struct.unpack(f"{len(instructions) // struct.calcsize('P')}P", instructions)
+    return NativeRecord(*fields, counters, None if stack is None else tuple(_frames_of(stack)), folded)
+
+
+def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
+    at = 0
+    while at < len(stack):
+        (line,) = struct.unpack_from("i", stack, at)
+        file_end = stack.index(0, at + 4)
+        function_end = stack.index(0, file_end + 1)
+        yield _text(stack[at + 4 : file_end]), line, _text(stack[file_end + 1 : function_end])
+        at = function_end + 1
+
+
+def _text(encoded: bytes) -> str:
+    return encoded.decode("utf-8", "surrogatepass")
+
+
+def cause_of(signal_number: int, guard: bool) -> Cause:
+    """What forbade the access.
+
+    >>> cause_of(signal.SIGSEGV, True)
+    'guard'
+    """
+    if signal_number == _SIGBUS:
         return "bus"
-    return "guard" if native.guard else "protection"
+    return "guard" if guard else "protection"
 
 
 def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
-    """The guarded block the access belongs to: an array in a pool, or a guarded Region."""
+    """The guarded block the access belongs to: an array in a pool, or a guarded Region.
+
+    >>> block_of(NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0)) is None
+    True
+    """
     if native.block or not native.guard:
         return native.block
     region = _native.region_at(native.address)
@@ -56,11 +99,15 @@ def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
 
 
 def as_record(native: NativeRecord) -> FaultRecord:
-    """Complete a record with what can be found out now: names, symbols, the mapping."""
+    """Complete a record with what can be found out now: names, symbols, the mapping.
+
+    >>> as_record(NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0)).kind
+    'protection'
+    """
     block = block_of(native)
     kind: FaultKind = "protection"
     distance = None
-    if native.signal == signal.SIGBUS:
+    if native.signal == _SIGBUS:
         kind = "bus"
     elif native.guard:
         kind = "unmapped"
@@ -86,11 +133,21 @@ def as_record(native: NativeRecord) -> FaultRecord:
 
 
 def python_frames(rows: tuple[tuple[str, int, str], ...]) -> tuple[PythonFrame, ...]:
+    """Rows of file, line and function as frames.
+
+    >>> python_frames((("app.py", 12, "main"),))[0].line
+    12
+    """
     return tuple(PythonFrame(*row) for row in rows)
 
 
 def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
-    """Name the functions; a return address lies behind its call, which may be the function's last instruction."""
+    """Name the functions; a return address lies behind its call, which may be the function's last instruction.
+
+    >>> import ctypes
+    >>> native_frames((ctypes.cast(ctypes.CDLL(None).qsort, ctypes.c_void_p).value,))[0].function
+    'qsort'
+    """
     frames = []
     for depth, address in enumerate(instructions):
         function, library, offset = _native.symbol(address - (depth > 0))
@@ -127,4 +184,4 @@ def _thread_name(native: NativeRecord) -> str | None:
         for thread in threading.enumerate():
             if thread.native_id == native.thread:
                 return str(thread.name)
-    return native.thread_name or None
+    return "MainThread" if native.thread == os.getpid() else native.thread_name or None

@@ -1,10 +1,18 @@
 """What is known of one fault: the access, the block it missed, and who was running."""
 
 import os
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Access", "Block", "FaultKind", "FaultRecord", "FaultThread", "NativeFrame", "PythonFrame", "Where"]
+__all__ = [
+    "Access",
+    "Block",
+    "FaultKind",
+    "FaultRecord",
+    "FaultThread",
+    "NativeFrame",
+    "PythonFrame",
+    "Where",
+]
 
 FaultKind = Literal[
     "overflow",
@@ -43,8 +51,7 @@ class Where(Protocol):
     def path(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class PythonFrame:
+class PythonFrame(NamedTuple):
     """A line of Python that was running.
 
     Attributes:
@@ -61,8 +68,7 @@ class PythonFrame:
     function: str
 
 
-@dataclass(frozen=True, slots=True)
-class NativeFrame:
+class NativeFrame(NamedTuple):
     """A place in machine code.
 
     Attributes:
@@ -84,12 +90,11 @@ class NativeFrame:
         beyond = "" if self.offset is None else f"+{self.offset:#x}"
         library = None if self.library is None else os.path.basename(self.library)
         if self.function is None:
-            return f"{self.address:#x}" if library is None else f"{library}{beyond}"
+            return f"code made at run time, {self.address:#x}" if library is None else f"{library}{beyond}"
         return f"{self.function}{beyond}" if library is None else f"{library}: {self.function}{beyond}"
 
 
-@dataclass(frozen=True, slots=True)
-class FaultThread:
+class FaultThread(NamedTuple):
     """The thread that made the access.
 
     Attributes:
@@ -104,8 +109,7 @@ class FaultThread:
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """The memory that was handed out, which the access missed or should not have touched any more.
 
     Attributes:
@@ -128,8 +132,7 @@ class Block:
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FaultRecord:
+class FaultRecord(NamedTuple):
     """One access that broke a rule. What is not known is None.
 
     Attributes:
@@ -137,8 +140,8 @@ class FaultRecord:
         access: what the instruction did.
         size: how many bytes of the access lie where they must not, from ``address`` on.
         address: the first such byte.
-        distance: in bytes from the end of the block (0 is the first byte past it), below zero from its start; inside
-            a freed block from its start.
+        distance: in bytes from the end of the block (0 is the first byte past it), below zero from its start;
+            inside a freed block from its start.
         recovered: whether the program goes on.
         signal: the number of the signal; 0 for what was found without one.
         block: the memory it is about.

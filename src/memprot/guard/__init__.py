@@ -36,6 +36,10 @@ def enable(target: Target = "numpy", *, side: Literal["right", "left"] = "right"
     :raises ValueError: no such target or side.
     :raises ModuleNotFoundError: NumPy is not installed.
     :raises RuntimeError: NumPy is too old to be guarded.
+
+    >>> import memprot.guard
+    >>> memprot.guard.enable("numpy", side="left")
+    >>> memprot.guard.disable("numpy")
     """
     _check(target)
     if side not in ("right", "left"):
@@ -47,16 +51,23 @@ def disable(target: Target = "numpy") -> None:
     """Guard no new blocks. Guarded ones stay guarded until they are freed.
 
     :raises ValueError: no such target.
+
+    >>> import memprot.guard
+    >>> memprot.guard.disable("numpy")
     """
     _check(target)
     _numpy.disable()
 
 
-def report() -> dict[Target, dict[str, int]]:
+def report() -> dict[str, dict[str, int]]:
     """What was guarded so far, for each target.
 
     ``arrays`` and ``bytes`` guarded since the start, ``live_arrays`` and ``live_bytes`` of these in use now,
     ``unguarded`` for want of memory, ``left_alone`` because they are from before, and ``overhead``: the most bytes that
     the pages of guarded arrays held beyond the arrays' own.
+
+    >>> import memprot.guard
+    >>> sorted(memprot.guard.report()["numpy"])[:2]
+    ['arrays', 'bytes']
     """
     return {"numpy": _numpy.report()}

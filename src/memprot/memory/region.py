@@ -266,13 +266,6 @@ class Region(_native.Region):
         return f"<Region {self.address:#x} {self.size} bytes {prot}>"
 
 
-class GuardedRegion(Region):
-    """What :func:`guarded` returns: a Region between two guards."""
-
-    def __init__(self, size: int, side: Side) -> None:
-        self._map(size, Prot.READ | Prot.WRITE, side=side)
-
-
 def guarded(size: int, side: Side = "right") -> Region:
     """Memory between two guards: an access one byte past its end (or before its start) faults.
 
@@ -296,4 +289,6 @@ def guarded(size: int, side: Side = "right") -> Region:
     """
     if side not in ("right", "left"):
         raise ValueError(f'side must be "right" or "left", not {side!r}')
-    return GuardedRegion(size, side)
+    region = Region.__new__(Region)
+    region._map(size, Prot.READ | Prot.WRITE, side=side)
+    return region

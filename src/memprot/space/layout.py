@@ -104,8 +104,8 @@ class Layout(Sequence[Mapping]):
     def gaps(self) -> list[tuple[int, int]]:
         """The ranges ``(start, stop)`` between neighbouring mappings that nothing is mapped at.
 
-        What lies below the first mapping and above the last one is none of them. On x86-64 the last gap may be the
-        one before ``[vsyscall]``, most of which no program can use.
+        What lies below the first mapping and above the last one is none of them. On x86-64 the last gap may
+        be the one before ``[vsyscall]``, most of which no program can use.
         """
         neighbours = zip(self._mappings, self._mappings[1:], strict=False)
         return [(one.stop, other.start) for one, other in neighbours if one.stop < other.start]
@@ -115,10 +115,10 @@ class Layout(Sequence[Mapping]):
 
         :param earlier: the layout to compare with.
 
-        Memory is taken for the same when the ranges overlap and belong to the same file at the same offset, or to
-        memory of the same name. A mapping that was split or merged without any change to a page is no difference.
-        The kernel keeps no record of moves: an unmapping and a mapping of the same size, protection and file are
-        taken for one when nothing else fits.
+        Memory is taken for the same when the ranges overlap and belong to the same file at the same offset,
+        or to memory of the same name. A mapping that was split or merged without any change to a page is no
+        difference. The kernel keeps no record of moves: an unmapping and a mapping of the same size,
+        protection and file are taken for one when nothing else fits.
 
         >>> from memprot import Mapping
         >>> from memprot.space.layout import Layout

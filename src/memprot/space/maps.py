@@ -24,15 +24,17 @@ class AddressSpace:
     """The address space of a process: an iterable of :class:`memprot.Mapping`, live.
 
     :param pid: the process; None for the one that asks, which after a fork is the child.
-    :raises ProcessLookupError: when there is no such process, or it has no address space (it has ended, or is a
-        thread of the kernel). A process that ends later is noticed at the next question, also when its number has
-        been given to another one.
+    :raises ProcessLookupError: when there is no such process, or it has no address space (it has ended, or is
+        a thread of the kernel). A process that ends later is noticed at the next question, also when its
+        number has been given to another one.
     :raises PermissionError: when its memory may not be looked at; says why.
     :raises TypeError: for a pid that is no int.
     :raises OverflowError: for a pid that does not fit in 64 bits.
 
-    Each iteration is a fresh reading: ordered, without overlaps, though other threads may map and unmap meanwhile.
-    :meth:`find` asks the kernel about one address and reads no text. The object holds a descriptor or two, and
+    Each iteration is a fresh reading: ordered, without overlaps, though other threads may map and unmap
+    meanwhile.
+    :meth:`find` asks the kernel about one address and reads no text. The object holds a descriptor or two,
+        and
     closes them when it goes away.
 
     Source: proc_pid_maps(5), fs/proc/task_mmu.c, ptrace(2) on who may look.
@@ -94,7 +96,7 @@ class AddressSpace:
         return Layout(self._read())
 
     def gaps(self) -> list[tuple[int, int]]:
-        """The ranges ``(start, stop)`` between neighbouring mappings that nothing is mapped at, of this moment.
+        """The ranges ``(start, stop)`` between neighbouring mappings where nothing is mapped now.
 
         :raises ProcessLookupError: when the process has ended.
 
@@ -125,34 +127,35 @@ class AddressSpace:
 
 
 def _refuse(pid: int | None, error: OSError) -> NoReturn:
-    if error.errno in _GONE and pid is None:
-        raise OSError(error.errno, "/proc/self/maps cannot be read; is /proc mounted?") from error
-    if error.errno in _GONE:
-        if error.errno != errno.ESRCH and _is_hidden(pid):
-            raise PermissionError(
-                errno.EPERM,
-                f"process {pid} belongs to another user, and /proc is mounted so that its processes are hidden "
-                "(hidepid); ask as that user or as root",
-            ) from error
-        raise ProcessLookupError(errno.ESRCH, f"there is no process {pid}, or it has no address space") from error
     if error.errno in _REFUSED:
         raise PermissionError(error.errno, f"the mappings of process {pid} may not be read: {_why(pid)}") from error
-    raise error
+    if error.errno not in _GONE:
+        raise error
+    if not os.path.exists("/proc/self/maps"):
+        raise FileNotFoundError(errno.ENOENT, "there is no /proc/self/maps; is /proc mounted?") from error
+    if error.errno == errno.ENOENT and _exists(pid):
+        raise PermissionError(
+            errno.EPERM,
+            f"process {pid} belongs to another user and /proc hides it (hidepid); ask as that user or root",
+        ) from error
+    raise ProcessLookupError(errno.ESRCH, f"there is no process {pid}, or it has no address space") from error
 
 
-def _is_hidden(pid: int | None) -> bool:
+def _exists(pid: int | None) -> bool:
+    if pid is None or pid <= 0:
+        return False
     try:
-        os.kill(pid or 0, 0)
+        os.kill(pid, 0)
     except PermissionError:
         return True
     except (ProcessLookupError, OverflowError):
-        pass
-    return False
+        return False
+    return True
 
 
 def _why(pid: int | None) -> str:
     try:
-        owner = os.stat(f"/proc/{pid}/task").st_uid
+        owner = os.stat(f"/proc/{pid}/status").st_uid  # root when not dumpable
         with open(f"/proc/{pid}/status") as status:
             uid = next(int(line.split()[1]) for line in status if line.startswith("Uid:"))
     except (OSError, StopIteration):
@@ -160,5 +163,5 @@ def _why(pid: int | None) -> str:
     if uid != os.getuid():
         return f"it belongs to user {uid} and you are user {os.getuid()}; ask as that user or as root"
     if owner != uid:
-        return "it runs a program that not even its own user may look into (set-uid, or not dumpable); ask as root"
+        return "not even its own user may look into it (a set-uid program, or not dumpable); ask as root"
     return "a security module or a missing capability (CAP_SYS_PTRACE) forbids it; ask as root"

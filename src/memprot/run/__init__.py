@@ -1,0 +1,1 @@
+"""Running a Python program so that what breaks its memory is named."""

@@ -1,0 +1,145 @@
+"""The reporter: a fresh process that tells how another one, stopped in its last signal handler, came to die."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from memprot import _native
+from memprot.faults.document import fault_document
+from memprot.faults.ink import Ink
+from memprot.faults.native_record import ACCESSES, python_frames
+from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame
+from memprot.faults.report import render, wants_color
+from memprot.printable import printable
+from memprot.run import stderr
+from memprot.run.json_text import json_text
+from memprot.space.maps import AddressSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from memprot.faults.ink import Span
+    from memprot.faults.record import FaultKind
+    from memprot.space.layout import Layout
+
+__all__ = ["main"]
+
+_SIGBUS = 7
+_REGISTERS_A_LINE = 4
+
+Evidence = dict[str, Any]
+
+
+def main(policy: str, document: str) -> None:
+    """Read what the parent process knows from standard input, and tell it.
+
+    Args:
+        policy: as in :func:`memprot.run.reporter.command`.
+        document: as in :func:`memprot.run.reporter.command`; empty for none.
+
+    Raises:
+        OSError: the parent's mappings cannot be read, or the document not written.
+
+    >>> callable(main)
+    True
+    """
+    evidence: Evidence = json.loads(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
+    layout = AddressSpace(os.getppid()).snapshot()
+    record = _record(evidence, layout)
+    ink = Ink(color=wants_color(stderr.is_terminal(), os.environ), unicode=stderr.can_show("│╰─├┤█…·"))
+    stderr.say(render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in _appendix(evidence, layout)))
+    if document:
+        _complete(document, record, evidence["guarded"])
+
+
+def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
+    address = evidence["address"]
+    mapping = layout.find(address)
+    kind: FaultKind = "unmapped" if mapping is None or evidence["guard"] else "protection"
+    block, distance = None, None
+    if "block" in evidence:
+        start, size = evidence["block"]
+        block = Block(start, size, _frames(evidence["allocated"]), None, None, None)
+        kind = "overflow" if address >= start + size else "underflow"
+        distance = address - start - size if kind == "overflow" else address - start
+    elif evidence["signal"] == _SIGBUS:
+        kind = "bus"
+    return FaultRecord(
+        kind=kind,
+        access=ACCESSES[evidence["access"]],
+        size=evidence["size"] or None,
+        address=address,
+        distance=distance,
+        recovered=False,
+        signal=evidence["signal"],
+        block=block,
+        python=None if evidence["python"] is None else _frames(evidence["python"]),
+        native=tuple(_native_frames(evidence["instructions"], layout)),
+        thread=FaultThread(evidence["thread"], _thread_name(evidence)),
+        mapping=mapping,
+    )
+
+
+def _frames(rows: list[list[Any]]) -> tuple[Any, ...]:
+    return python_frames(tuple((file, line, function) for file, line, function in rows))
+
+
+def _thread_name(evidence: Evidence) -> str | None:
+    return "MainThread" if evidence["thread"] == os.getppid() else evidence["name"] or None
+
+
+def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFrame]:
+    for depth, address in enumerate(instructions):
+        mapping = layout.find(address)
+        function, library, offset = None, None, None
+        if mapping is not None and mapping.path is not None and not mapping.path.startswith("["):
+            behind_call = depth > 0
+            try:
+                function, library, offset = _native.symbol_at_file_offset(
+                    mapping.path, address - behind_call - mapping.start + mapping.offset
+                )
+                offset += behind_call
+            except OSError:
+                library, offset = mapping.path, None  # deleted or replaced since: its symbols are gone
+        yield NativeFrame(address, function, library, offset)
+
+
+def _appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
+    """What only a death is worth telling: the neighbourhood, the registers, every thread."""
+    yield [("cyan", "mappings around the address")]
+    yield from _neighbourhood(evidence["address"], layout)
+    yield [("cyan", "registers")]
+    registers = [f"{name:>6} {value & (1 << 64) - 1:016x}" for name, value in evidence["registers"].items()]
+    for start in range(0, len(registers), _REGISTERS_A_LINE):
+        yield [("plain", " ".join(registers[start : start + _REGISTERS_A_LINE]))]
+    for thread in evidence["threads"]:
+        faulted = " (it faulted)" if thread["id"] == evidence["thread"] else ""
+        yield [("cyan", f"Python thread {thread['id']}{faulted}, most recent call first")]
+        for frame in _frames(thread["python"]):
+            yield [("plain", f'  File "{printable(frame.file)}", line {frame.line} in {printable(frame.function)}')]
+
+
+def _neighbourhood(address: int, layout: Layout) -> Iterator[list[Span]]:
+    below = [mapping for mapping in layout if mapping.stop <= address][-2:]
+    around = [mapping for mapping in layout if mapping.start <= address < mapping.stop]
+    above = [mapping for mapping in layout if mapping.start > address][:2]
+    for mapping in (*below, *around, *above):
+        style, mark = ("bold", ">") if mapping in around else ("plain", " ")
+        path = "" if mapping.path is None else f" {printable(mapping.path)}"
+        yield [(style, f"{mark} {mapping.start:#x}-{mapping.stop:#x} {mapping.prot}{path}")]
+        if not around and below and mapping is below[-1]:
+            yield [("bold", f"> {address:#x} lies between")]
+    if not around and not below:
+        yield [("bold", f"> {address:#x} lies below all of them")]
+
+
+def _complete(path: str, record: FaultRecord, guarded: list[int]) -> None:
+    with open(path, encoding="utf-8") as file:
+        document = json.load(file)
+    document["faults"].append(fault_document(record))
+    document["exit"] = -record.signal
+    document["guarded"]["numpy"] = dict(zip(("arrays", "bytes"), guarded, strict=True))
+    _native.write_document(os.fsencode(path), (json_text(document) + "\n").encode())

@@ -1,0 +1,156 @@
+"""One run: what was seen so far, and what is left behind when the process ends."""
+
+from __future__ import annotations
+
+import os
+from _thread import RLock
+
+from memprot import _native
+from memprot.run import stderr
+from memprot.run.journal import Journal
+from memprot.run.summary import summary
+
+# What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from memprot.faults.record import FaultRecord
+    from memprot.run.folding import Folding
+    from memprot.run.options import Options
+
+__all__ = ["Session"]
+
+_FOUND_WITHOUT_SIGNAL = 0
+
+
+class Session:
+    """Hears of faults, tells them, and keeps what the process leaves behind up to date.
+
+    Args:
+        options: of the run.
+        argv: the program and its arguments as the user typed them.
+
+    Attributes:
+        running: whether the engine runs, so that there is something to sum up.
+        drain: makes the engine tell what it has not told yet.
+        guarded: what is guarded now, by allocator; None when guarding failed.
+
+    >>> from memprot.run.options import Options
+    >>> session = Session(Options(quiet=True), ["app.py"])
+    >>> session.total
+    0
+    """
+
+    def __init__(self, options: Options, argv: list[str]) -> None:
+        self.options = options
+        self.pid = os.getpid()
+        self.journal = None if options.json is None else Journal(options.json, argv)
+        self.running = False
+        self.drain: Callable[[], object] = _nothing
+        self.guarded: Callable[[], Mapping[str, Mapping[str, int]]] | None = dict
+        self.faults: Folding | None = None
+        self._lock = RLock()
+        self._cannot_write = False
+        # A child made while another thread tells a fault would wait for ever for locks of that thread:
+        # this one and Python's locks of imports.
+        os.register_at_fork(
+            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
+        )
+
+    @property
+    def total(self) -> int:
+        """How many faults were heard of."""
+        return 0 if self.faults is None else self.faults.total
+
+    def hear(self, record: FaultRecord) -> None:
+        """Tell a fault that is the first of its likeness and count the others; the document follows."""
+        with self._lock:
+            # A run without a fault never needs them; a fork must not come in the middle of an import.
+            from memprot.faults.ink import Ink
+            from memprot.faults.report import render, wants_color
+            from memprot.run.folding import Folding
+
+            if self.faults is None:
+                self.faults = Folding()
+            is_new = self.faults.add(record)
+            if is_new:
+                color = wants_color(stderr.is_terminal(), os.environ)
+                ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
+                stderr.say(render(record, self.options.on_fault, ink))
+            total = self.faults.total
+            # Those that are only counted are written now and then: a killed program leaves nearly all.
+            if os.getpid() == self.pid and (is_new or total & (total - 1) == 0):
+                self._write(record)
+
+    def prepare(self, words: str = "") -> None:
+        """Tell C what to leave behind at exit(3).
+
+        Args:
+            words: for standard error.
+        """
+        journal = self.journal
+        if journal is not None:
+            journal.set(self._guarded(), () if self.faults is None else self.faults)
+        _native.set_exit(
+            pid=self.pid,
+            path=None if journal is None else journal.path,
+            head=b"" if journal is None else journal.head,
+            body=b"" if journal is None else journal.body,
+            words=stderr.encoded(words) if stderr.is_open() else b"",
+            listed=journal is not None and journal.listed,
+            replacement=self.options.error_exitcode if self.total else 0,
+        )
+
+    def finish(self) -> None:
+        """Prepare the end of this process: everything is known but its exit status."""
+        with self._lock:
+            self.prepare(self._summary())
+
+    def end_by_signal(self, number: int) -> None:
+        """Leave everything behind now: Python is about to kill itself, and exit(3) has no part in that.
+
+        Args:
+            number: the signal.
+        """
+        with self._lock:
+            self.prepare()
+            stderr.say(self._summary())
+            self._die(number)
+
+    def _summary(self) -> str:
+        if self.options.quiet or not self.running:
+            return ""
+        distinct = 0 if self.faults is None else len(self.faults)
+        guarded = None if self.guarded is None else self._guarded().get("numpy", {})
+        return summary(self.total, distinct, guarded)
+
+    def _guarded(self) -> Mapping[str, Mapping[str, int]]:
+        return {} if self.guarded is None else self.guarded()
+
+    def _write(self, record: FaultRecord) -> None:
+        self.prepare()
+        if self.journal is None:
+            return
+        if not record.recovered and record.signal != _FOUND_WITHOUT_SIGNAL:
+            self._die(record.signal)
+            return
+        try:
+            self.journal.write()
+        except OSError as error:
+            self._complain(error)
+
+    def _die(self, number: int) -> None:
+        try:
+            _native.die(number)
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._cannot_write:
+            self._cannot_write = True
+            stderr.say(f"memprot: the document {self.options.json!r} cannot be written: {error.strerror}.\n")
+
+
+def _nothing() -> None:
+    """What the engine has to tell before it runs."""

@@ -1,0 +1,116 @@
+"""Child programs, run by plain Python and under ``memprot run``, and compared from outside."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+MEMPROT_RUN = (sys.executable, "-m", "memprot", "run", "--quiet")
+# faulthandler's number of a thread is an address, another one in every process.
+THREAD = re.compile(rb"[Tt]hread 0x[0-9a-f]+")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+class Outcome(NamedTuple):
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Watched(NamedTuple):
+    """What ``memprot run --json`` left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+    document: Any
+
+    @property
+    def fault(self) -> Any:
+        """The only fault of the document."""
+        (fault,) = self.document["faults"]
+        return fault
+
+
+Interaction = Callable[["subprocess.Popen[bytes]"], object]
+
+
+class Runner:
+    """Runs command lines in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        interact: Interaction | None = None,
+    ) -> Outcome:
+        child = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**ENVIRONMENT, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with child:
+            if interact is not None:
+                interact(child)
+            stdout, stderr = child.communicate(stdin, timeout=60)
+        return Outcome(child.returncode, stdout, THREAD.sub(b"Thread", stderr))
+
+    def both(
+        self,
+        *program: str,
+        flags: Sequence[str] = (),
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        interact: Interaction | None = None,
+    ) -> Outcome:
+        """What plain Python makes of a program, after a check that memprot makes the same of it."""
+        python, *rest = MEMPROT_RUN
+        plain, guarded = (
+            self.run(command, stdin=stdin, environment=environment, interact=interact)
+            for command in (
+                (sys.executable, *flags, *program),
+                (python, *flags, *rest, *program),
+            )
+        )
+        assert guarded == plain
+        return plain
+
+    def watch(
+        self,
+        *program: str,
+        options: Sequence[str] = (),
+        flags: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        interact: Interaction | None = None,
+    ) -> Watched:
+        """What a program and its report become under ``memprot run``."""
+        path = self.folder / "report.json"
+        path.unlink(missing_ok=True)
+        command = [sys.executable, *flags, "-m", "memprot", "run", "--json", path.name, *options, *program]
+        done = self.run(command, environment=environment, interact=interact)
+        return Watched(done.status, done.stdout.decode(), done.stderr.decode(), json.loads(path.read_text()))
+
+    def script(self, text: str, name: str = "app.py") -> str:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return name
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    return Runner(tmp_path)

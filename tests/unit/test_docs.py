@@ -1,0 +1,58 @@
+"""Every example in the documentation runs and shows what it says."""
+
+import ast
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import memprot
+from memprot import _native
+
+
+def modules() -> list[str]:
+    found = pkgutil.walk_packages(memprot.__path__, "memprot.")
+    return ["memprot", *(name for _, name, _ in found if not name.endswith("__main__"))]
+
+
+def run(test: doctest.DocTest) -> None:
+    report: list[str] = []
+    failed, _ = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name != "memprot._native"])
+def test_examples_of_the_modules_run(name: str) -> None:
+    specification = importlib.util.find_spec(name)
+    assert specification is not None
+    assert specification.origin is not None
+    if ">>>" not in Path(specification.origin).read_text():
+        pytest.skip("it has no example")
+    for test in doctest.DocTestFinder().find(importlib.import_module(name)):
+        run(test)
+
+
+def manual() -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    stub = Path(memprot.__path__[0]) / "_native.pyi"
+    for statement in ast.parse(stub.read_text()).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            yield statement
+
+
+@pytest.mark.parametrize("documented", list(manual()), ids=lambda statement: statement.name)
+def test_the_manual_of_the_extension_is_what_help_shows_and_runs(
+    documented: ast.FunctionDef | ast.ClassDef,
+) -> None:
+    text = ast.get_docstring(documented)
+    assert text
+    assert getattr(_native, documented.name).__doc__ == text
+    run(doctest.DocTestParser().get_doctest(text, {}, documented.name, None, None))
+
+
+def test_everything_in_the_extension_is_in_the_manual() -> None:
+    public = {name for name in vars(_native) if not name.startswith("_")}
+    assert public == {statement.name for statement in manual()}
