@@ -7,12 +7,15 @@ comparison blocks one ``memset`` of 1000 pages, against as many faults of one pa
 import ctypes
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from measure import Row, interleaved
 
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults, guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FAULTS = 200
 PAGES = 1000
