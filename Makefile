@@ -1,4 +1,5 @@
 # Every target sets up what it needs: system packages (as root), a virtual environment in .venv, the build.
+SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(abspath $(VENV))/bin

@@ -2,6 +2,10 @@
 
 #include "access.h"
 
+#if defined(__aarch64__)
+#include <asm/sigcontext.h>
+#endif
+
 // May run in a signal handler.
 enum memprot_access memprot_context_access(const ucontext_t *context, uintptr_t address) {
 #if defined(__x86_64__)

@@ -363,3 +363,6 @@ void memprot_guard_read_statistics(struct memprot_guard_statistics *ret) {
     *ret = statistics;
     release();
 }
+
+// May run in a signal handler.
+void memprot_guard_peek_statistics(struct memprot_guard_statistics *ret) { *ret = statistics; }

@@ -45,3 +45,7 @@ struct memprot_guard_statistics {
     uint64_t peak_overhead;             // most bytes that the pages in use held beyond the blocks' own
 };
 void memprot_guard_read_statistics(struct memprot_guard_statistics *ret);
+
+/// The same without waiting for a block that is being handed out or taken back, so that the numbers may be of
+/// two moments. May run in a signal handler.
+void memprot_guard_peek_statistics(struct memprot_guard_statistics *ret);

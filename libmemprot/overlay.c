@@ -1,6 +1,7 @@
 #include "overlay.h"
 
 #include "calls.h"
+#include "kernel_abi.h"
 #include "page.h"
 
 #include <errno.h>
@@ -10,11 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE  103
-#endif
 
 // Bytes from which pages copied aside are given back when their originals are restored.
 static const size_t kept_aside = (size_t)16 << 20;
@@ -311,7 +307,7 @@ int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_
     return failed;
 }
 
-void memprot_overlay_after_fork(void) {
+void memprot_overlay_close_descriptor(void) {
     int fd = atomic_exchange(&own_memory, -1);
     if (fd >= 0)
         close(fd);

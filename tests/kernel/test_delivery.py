@@ -131,9 +131,7 @@ def test_c_code_that_ignores_errors_leaves_the_data_as_it_was(misbehave: ModuleT
 
 
 @GIL
-def test_thousands_of_faults_at_one_address_are_all_raised(
-    misbehave: ModuleType, blocked: Region, gil: bool
-) -> None:
+def test_thousands_of_faults_at_one_address_are_all_raised(misbehave: ModuleType, blocked: Region, gil: bool) -> None:
     raised = 0
     with catch_faults():
         for _ in range(3000):

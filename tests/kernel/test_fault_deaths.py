@@ -98,7 +98,9 @@ def test_a_foreign_fault_gives_the_dump_of_faulthandler(run_child: RunChild, whe
 
 
 def test_a_fault_on_our_memory_gives_both_reports(run_child: RunChild) -> None:
-    child = run_child(f"{SETUP}region = Region(10, 'r--')\nmisbehave.write(region.address, 1)", python=("-Xfaulthandler",))
+    child = run_child(
+        f"{SETUP}region = Region(10, 'r--')\nmisbehave.write(region.address, 1)", python=("-Xfaulthandler",)
+    )
     assert child.returncode == -signal.SIGSEGV
     assert child.stderr.index("memprot: fatal write") < child.stderr.index("Fatal Python error: Segmentation fault")
 
@@ -164,7 +166,9 @@ def test_with_the_signal_blocked_the_kernel_kills(run_child: RunChild) -> None:
 @pytest.mark.parametrize("python", [(), ("-Xfaulthandler",)], ids=["plain", "faulthandler"])
 def test_a_stack_overflow_dies(run_child: RunChild, thread: bool, python: tuple[str, ...]) -> None:
     act = "threading.Thread(target=misbehave.overflow_stack).start()" if thread else "misbehave.overflow_stack()"
-    child = run_child(f"{SETUP}region = Region(10)\nwith catch_faults():\n    {act}\n    import time; time.sleep(20)", python=python)
+    child = run_child(
+        f"{SETUP}region = Region(10)\nwith catch_faults():\n    {act}\n    import time; time.sleep(20)", python=python
+    )
     assert child.returncode == -signal.SIGSEGV
 
 

@@ -1,12 +1,13 @@
 """Child programs, run by plain Python and under ``memprot run``, and compared from outside."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,6 +21,21 @@ class Outcome(NamedTuple):
     status: int
     stdout: bytes
     stderr: bytes
+
+
+class Watched(NamedTuple):
+    """What ``memprot run --json`` left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+    document: Any
+
+    @property
+    def fault(self) -> Any:
+        """The only fault of the document."""
+        (fault,) = self.document["faults"]
+        return fault
 
 
 Interaction = Callable[["subprocess.Popen[bytes]"], object]
@@ -72,6 +88,21 @@ class Runner:
         )
         assert guarded == plain
         return plain
+
+    def watch(
+        self,
+        *program: str,
+        options: Sequence[str] = (),
+        flags: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        interact: Interaction | None = None,
+    ) -> Watched:
+        """What a program and its report become under ``memprot run``."""
+        path = self.folder / "report.json"
+        path.unlink(missing_ok=True)
+        command = [sys.executable, *flags, "-m", "memprot", "run", "--json", path.name, *options, *program]
+        done = self.run(command, environment=environment, interact=interact)
+        return Watched(done.status, done.stdout.decode(), done.stderr.decode(), json.loads(path.read_text()))
 
     def script(self, text: str, name: str = "app.py") -> str:
         path = self.folder / name

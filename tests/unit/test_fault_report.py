@@ -1,6 +1,5 @@
 """The report of a fault: what it says, what it leaves out, and that nothing in it can harm a terminal."""
 
-import dataclasses
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +20,11 @@ OVERFLOW = FaultRecord("overflow", "write", 8, 0x10320, 0, True, 11, BLOCK, STAC
 
 
 def report(policy: str = "raise", ink: Ink | None = None, **changes: Any) -> str:
-    return render(dataclasses.replace(OVERFLOW, **changes), policy, ink or Ink())
+    return render(OVERFLOW._replace(**changes), policy, ink or Ink())
 
 
 def block(**changes: Any) -> Block:
-    return dataclasses.replace(BLOCK, **changes)
+    return BLOCK._replace(**changes)
 
 
 def headline(**changes: Any) -> str:

@@ -5,6 +5,8 @@
 #include "describe.h"
 #include "docstrings.h"
 
+#include "guard.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -191,6 +193,10 @@ static void put_record(struct output *out, const struct memprot_record *record, 
             put_byte(out, ',');
         put_number(out, record->pc[i], 10);
     }
+    struct memprot_guard_statistics guarded;
+    memprot_guard_peek_statistics(&guarded);
+    put_member(out, "],\"guarded\":[", guarded.blocks);
+    put_member(out, ",", guarded.bytes);
     put(out, "],\"python\":");
     if (record->interpreted)
         put_frames(out, record);

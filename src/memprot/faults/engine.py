@@ -133,11 +133,14 @@ class _Delivery(FaultError):  # noqa: N818
 
     def __new__(cls, fault: FaultError | None = None) -> FaultError:  # type: ignore[misc]
         # An interpreter that instantiates early, to chain it to the exception being handled, does so twice.
-        return fault or _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
+        return (
+            fault or _native.fault_take() or FaultError("the fault was taken over elsewhere before it was raised here")
+        )
 
 
 _Delivery.__name__ = _Delivery.__qualname__ = "FaultError"
-_native.set_delivery(_Delivery, _error_from, _drain_pending)
+_native.set_delivery(_Delivery, _error_from)
+_native.set_drain(_drain_pending)
 
 
 def _region_fault(region: _native.Region, address: int, access: int, signal: int) -> FaultError:

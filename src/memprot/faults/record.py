@@ -1,8 +1,7 @@
 """What is known of one fault: the access, the block it missed, and who was running."""
 
 import os
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 __all__ = [
     "Access",
@@ -52,8 +51,7 @@ class Where(Protocol):
     def path(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class PythonFrame:
+class PythonFrame(NamedTuple):
     """A line of Python that was running.
 
     Attributes:
@@ -70,8 +68,7 @@ class PythonFrame:
     function: str
 
 
-@dataclass(frozen=True, slots=True)
-class NativeFrame:
+class NativeFrame(NamedTuple):
     """A place in machine code.
 
     Attributes:
@@ -97,8 +94,7 @@ class NativeFrame:
         return f"{self.function}{beyond}" if library is None else f"{library}: {self.function}{beyond}"
 
 
-@dataclass(frozen=True, slots=True)
-class FaultThread:
+class FaultThread(NamedTuple):
     """The thread that made the access.
 
     Attributes:
@@ -113,8 +109,7 @@ class FaultThread:
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """The memory that was handed out, which the access missed or should not have touched any more.
 
     Attributes:
@@ -137,8 +132,7 @@ class Block:
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FaultRecord:
+class FaultRecord(NamedTuple):
     """One access that broke a rule. What is not known is None.
 
     Attributes:

@@ -52,7 +52,7 @@ def main(policy: str, document: str) -> None:
     ink = Ink(color=wants_color(stderr.is_terminal(), os.environ), unicode=stderr.can_show("│╰─├┤█…·"))
     stderr.say(render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in _appendix(evidence, layout)))
     if document:
-        _complete(document, record)
+        _complete(document, record, evidence["guarded"])
 
 
 def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
@@ -136,9 +136,10 @@ def _neighbourhood(address: int, layout: Layout) -> Iterator[list[Span]]:
         yield [("bold", f"> {address:#x} lies below all of them")]
 
 
-def _complete(path: str, record: FaultRecord) -> None:
+def _complete(path: str, record: FaultRecord, guarded: list[int]) -> None:
     with open(path, encoding="utf-8") as file:
         document = json.load(file)
     document["faults"].append(fault_document(record))
     document["exit"] = -record.signal
+    document["guarded"]["numpy"] = dict(zip(("arrays", "bytes"), guarded, strict=True))
     _native.write_document(os.fsencode(path), (json_text(document) + "\n").encode())

@@ -1,0 +1,199 @@
+"""A fault that cannot be recovered under ``memprot run``: the whole report, and death by the very signal."""
+
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.programs.conftest import Runner, Watched
+
+PROGRAM = """
+import ctypes, mmap, sys, tempfile, threading
+import misbehave
+
+def sleep_on():
+    started.set()
+    threading.Event().wait()
+
+started = threading.Event()
+threading.Thread(target=sleep_on, daemon=True).start()
+started.wait()
+{before}
+
+def break_it():
+    {broken}
+
+print("ready", flush=True)
+break_it()
+print("survived")
+"""
+
+SHORTENED = """
+    file = tempfile.TemporaryFile()
+    file.truncate(2 * mmap.PAGESIZE)
+    view = mmap.mmap(file.fileno(), 2 * mmap.PAGESIZE)
+    file.truncate(0)
+    view[5]
+"""
+
+DEATHS = {
+    "a write through NULL": ("misbehave.null_write()", "unmapped", "write", "touch_write"),
+    "a read through NULL": ("misbehave.read(0)", "unmapped", "read", "touch_read"),
+    "a call of NULL": ("misbehave.jump(0)", "unmapped", "execute", "touch_by_calling"),
+    "a jump into data": (
+        "data = ctypes.create_string_buffer(64); misbehave.jump(ctypes.addressof(data))",
+        "protection",
+        "execute",
+        "touch_by_calling",
+    ),
+    "a write to machine code": (
+        "misbehave.write(ctypes.cast(ctypes.CDLL(None).qsort, ctypes.c_void_p).value, 0)",
+        "protection",
+        "write",
+        "touch_write",
+    ),
+    "a stack overflow in C": ("misbehave.overflow_stack()", "unmapped", "write", "loop_recursion"),
+}
+
+
+@pytest.fixture
+def environment(misbehave_path: Path) -> dict[str, str]:
+    return {"PYTHONPATH": str(misbehave_path)}
+
+
+def program(broken: str, before: str = "") -> str:
+    return PROGRAM.format(broken=broken, before=before)
+
+
+def assert_whole_report(done: "Watched", name: str) -> None:
+    assert done.stdout == "ready\n"
+    assert f"The program dies of {name}, as it would have without memprot." in done.stderr
+    assert "mappings around the address" in done.stderr
+    assert "registers" in done.stderr
+    threads = done.stderr.split("\nPython thread ")[1:]
+    assert len(threads) == 2
+    (faulting,) = (thread for thread in threads if "it faulted" in thread)
+    (sleeping,) = (thread for thread in threads if "it faulted" not in thread)
+    assert "break_it" in faulting
+    assert "in sleep_on" in sleeping
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_it_is_reported_and_the_process_dies_of_its_signal(
+    runner: "Runner", environment: dict[str, str], death: str
+) -> None:
+    broken, kind, access, function = DEATHS[death]
+    script = runner.script(program(broken))
+    done = runner.watch(script, environment=environment)
+    assert done.status == -signal.SIGSEGV
+    assert_whole_report(done, "SIGSEGV")
+    assert done.document["exit"] == -signal.SIGSEGV
+    fault = done.fault
+    assert (fault["kind"], fault["access"], fault["recovered"]) == (kind, access, False)
+    assert (fault["signal"], fault["count"], fault["distance"], fault["object"]) == ("SIGSEGV", 1, None, None)
+    assert [frame["function"] for frame in fault["python"]] == ["break_it", "<module>"]
+    assert fault["python"][0]["file"] == str(runner.folder / script)
+    assert function in [frame["function"] for frame in fault["native"][:2]]
+    assert fault["thread"]["name"] == "MainThread"
+    assert (fault["mapping"] is None) == (kind == "unmapped")
+
+
+def test_a_deep_recursion_of_python_and_c_is_reported_as_a_stack_overflow(
+    runner: "Runner", environment: dict[str, str]
+) -> None:
+    broken = "misbehave.write_then_call(ctypes.addressof(byte), 0, break_it)"
+    before = "sys.setrecursionlimit(10**9)\nbyte = ctypes.create_string_buffer(1)"
+    done = runner.watch(runner.script(program(broken, before)), environment=environment)
+    assert done.status == -signal.SIGSEGV
+    assert_whole_report(done, "SIGSEGV")
+    assert done.fault["kind"] == "unmapped"
+    assert {frame["function"] for frame in done.fault["python"]} <= {"break_it", "<module>"}
+    assert "[stack]" in done.stderr.partition("mappings around the address")[2]
+
+
+def test_a_file_that_became_shorter_is_a_bus_error(runner: "Runner", environment: dict[str, str]) -> None:
+    done = runner.watch(runner.script(program(SHORTENED.strip())), environment=environment)
+    assert done.status == -signal.SIGBUS
+    assert_whole_report(done, "SIGBUS")
+    assert done.document["exit"] == -signal.SIGBUS
+    fault = done.fault
+    assert (fault["kind"], fault["signal"], fault["access"], fault["size"]) == ("bus", "SIGBUS", "read", 1)
+    assert int(fault["address"], 16) - int(fault["mapping"]["start"], 16) == 5
+
+
+@pytest.mark.parametrize("before", ["import faulthandler; faulthandler.enable()", ""])
+@pytest.mark.parametrize("flags", [(), ("-X", "faulthandler")], ids=["", "-X faulthandler"])
+def test_faulthandler_tells_its_own_story_as_well(
+    runner: "Runner", environment: dict[str, str], before: str, flags: tuple[str, ...]
+) -> None:
+    script = runner.script(program("misbehave.null_write()", before))
+    done = runner.watch(script, flags=flags, environment=environment)
+    assert done.status == -signal.SIGSEGV
+    assert_whole_report(done, "SIGSEGV")
+    assert ("Fatal Python error: Segmentation fault" in done.stderr) == bool(before or flags)
+    assert done.document["exit"] == -signal.SIGSEGV
+
+
+def test_a_death_in_another_thread_names_that_thread(runner: "Runner", environment: dict[str, str]) -> None:
+    broken = "thread = threading.Thread(target=misbehave.null_write, name='breaker'); thread.start(); thread.join()"
+    done = runner.watch(runner.script(program(broken)), environment=environment)
+    assert done.status == -signal.SIGSEGV
+    assert done.fault["thread"]["id"] != 0
+    assert done.fault["python"][0]["function"].endswith("run")
+
+
+def test_the_document_of_a_dead_program_counts_its_guarded_arrays(
+    runner: "Runner", environment: dict[str, str]
+) -> None:
+    pytest.importorskip("numpy")
+    before = "import numpy\narrays = [numpy.zeros(100) for _ in range(50)]"
+    done = runner.watch(runner.script(program("misbehave.null_write()", before)), environment=environment)
+    assert done.status == -signal.SIGSEGV
+    assert done.document["guarded"]["numpy"]["arrays"] >= 50
+    assert done.document["guarded"]["numpy"]["bytes"] >= 50 * 800
+
+
+def test_a_death_after_a_recovered_fault_leaves_both(runner: "Runner", environment: dict[str, str]) -> None:
+    pytest.importorskip("numpy")
+    before = (
+        "import numpy\nfrom memprot import FaultError\narray = numpy.zeros(100)\n"
+        "try:\n    misbehave.write(array.ctypes.data + 800, 1)\nexcept FaultError:\n    print('caught')\n"
+    )
+    done = runner.watch(runner.script(program("misbehave.null_write()", before)), environment=environment)
+    assert done.status == -signal.SIGSEGV
+    assert done.stdout == "caught\nready\n"
+    assert [(fault["kind"], fault["recovered"]) for fault in done.document["faults"]] == [
+        ("overflow", True),
+        ("unmapped", False),
+    ]
+
+
+@pytest.mark.parametrize("call", ["misbehave.raise_signal(6)", "import os; os.abort()"])
+def test_abort_is_the_programs_own(runner: "Runner", environment: dict[str, str], call: str) -> None:
+    done = runner.both(runner.script(f"import misbehave\n{call}\n"), environment=environment)
+    assert (done.status, done.stderr) == (-signal.SIGABRT, b"")
+
+
+def signal_when_ready(number: int):  # type: ignore[no-untyped-def]
+    def interact(child: "subprocess.Popen[bytes]") -> None:
+        assert child.stdout is not None
+        assert child.stdout.read(6) == b"ready\n"
+        while b") S " not in Path(f"/proc/{child.pid}/stat").read_bytes():
+            time.sleep(0.01)
+        child.send_signal(number)
+
+    return interact
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS])
+def test_a_fault_signal_sent_from_outside_ends_it_without_a_report(
+    runner: "Runner", environment: dict[str, str], number: int
+) -> None:
+    script = runner.script(program("import time; time.sleep(60)"))
+    done = runner.both(script, environment=environment, interact=signal_when_ready(number))
+    assert (done.status, done.stderr) == (-number, b"")
