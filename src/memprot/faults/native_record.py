@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from memprot.faults.record import Access, FaultKind
+    from memprot.space.mapping import Mapping
 
 Cause = Literal["unmapped", "protection", "guard", "key", "bus"]
 
@@ -128,7 +129,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
         python=python_frames(native.python) if native.python is not None else None,
         native=native_frames(native.instructions),
         thread=FaultThread(native.thread, _thread_name(native)),
-        mapping=AddressSpace().find(native.address),
+        mapping=_mapping_at(native.address),
     )
 
 
@@ -161,6 +162,13 @@ def _named_block(start: int, size: int, stack: int) -> Block:
     dtype, shape, name = find_array(start, size, _running_frames()) or (None, None, None)
     allocated = tuple(_outside_memprot(python_frames(_native.stack_frames(stack))))
     return Block(start, size, allocated, dtype, shape, name)
+
+
+def _mapping_at(address: int) -> Mapping | None:
+    try:
+        return AddressSpace().find(address)
+    except OSError:  # no descriptor is left, or /proc is not mounted: unknown, and the fault is told all the same
+        return None
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep

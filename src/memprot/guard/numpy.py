@@ -19,7 +19,15 @@ def _extension() -> ModuleType:
     for name in EXTENSIONS:
         if name in sys.modules:
             return sys.modules[name]
-    numpy = import_module("numpy")
+    try:
+        numpy = import_module("numpy")
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        raise ModuleNotFoundError(
+            "NumPy is not installed, so its arrays cannot be guarded; install it: python -m pip install numpy",
+            name="numpy",
+        ) from error
     return import_module(EXTENSIONS[0] if hasattr(numpy, "_core") else EXTENSIONS[1])
 
 
