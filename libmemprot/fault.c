@@ -152,7 +152,8 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     return opening;
 }
 
-// Few records are left: one that this thread has answers for these pages as well. May run in a signal handler.
+// Few records are left: one that this thread has answers for these pages as well. May run in a signal
+// handler.
 static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
     struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), overlay);
     if (!record)

@@ -71,6 +71,6 @@ bool memprot_overlay_guards_by_madvise(void);
 /// Makes [start, start + length) a guard, discarding its content. May run in a signal handler.
 int memprot_overlay_install_guard(uintptr_t start, size_t length);
 
-/// Closes the descriptor through which private pages are closed: after a fork it speaks of the parent's memory, and
-/// without overlays nobody needs it. It is opened again when it is.
+/// Closes the descriptor through which private pages are closed: after a fork it speaks of the parent's
+/// memory, and without overlays nobody needs it. It is opened again when it is.
 void memprot_overlay_close_descriptor(void);

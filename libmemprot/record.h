@@ -66,8 +66,8 @@ void memprot_record_route(struct memprot_record *record, int owner);
 /// differs). May run in a signal handler.
 bool memprot_record_hold(struct memprot_record *record, uint64_t sequence);
 
-/// Holds a record of @p thread whose pages are those of @p overlay, or have been closed already; NULL when there
-/// is none. May run in a signal handler.
+/// Holds a record of @p thread whose pages are those of @p overlay, or have been closed already; NULL when
+/// there is none. May run in a signal handler.
 struct memprot_record *memprot_record_hold_similar(int thread, const struct memprot_overlay *overlay);
 
 /// May run in a signal handler.

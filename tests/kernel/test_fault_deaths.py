@@ -35,7 +35,8 @@ def last_number(child: subprocess.CompletedProcess[str]) -> int:
 @WITH_EACH
 @pytest.mark.parametrize("gil", [True, False], ids=["attached", "detached"])
 def test_a_fault_outside_every_scope_is_reported_and_dies(run_child: RunChild, setup: str, gil: bool) -> None:
-    program = f"{SETUP}{setup}\nprint(memory.address, flush=True)\ndef act():\n    misbehave.write(memory.address, 1, gil={gil})\nact()"
+    act = f"def act():\n    misbehave.write(memory.address, 1, gil={gil})\nact()"
+    program = f"{SETUP}{setup}\nprint(memory.address, flush=True)\n{act}"
     child = run_child(program)
     assert child.returncode == -signal.SIGSEGV, child.stderr
     match = REPORT.search(child.stderr)
@@ -98,9 +99,8 @@ def test_a_foreign_fault_gives_the_dump_of_faulthandler(run_child: RunChild, whe
 
 
 def test_a_fault_on_our_memory_gives_both_reports(run_child: RunChild) -> None:
-    child = run_child(
-        f"{SETUP}region = Region(10, 'r--')\nmisbehave.write(region.address, 1)", python=("-Xfaulthandler",)
-    )
+    act = "region = Region(10, 'r--')\nmisbehave.write(region.address, 1)"
+    child = run_child(f"{SETUP}{act}", python=("-Xfaulthandler",))
     assert child.returncode == -signal.SIGSEGV
     assert child.stderr.index("memprot: fatal write") < child.stderr.index("Fatal Python error: Segmentation fault")
 
@@ -166,9 +166,8 @@ def test_with_the_signal_blocked_the_kernel_kills(run_child: RunChild) -> None:
 @pytest.mark.parametrize("python", [(), ("-Xfaulthandler",)], ids=["plain", "faulthandler"])
 def test_a_stack_overflow_dies(run_child: RunChild, thread: bool, python: tuple[str, ...]) -> None:
     act = "threading.Thread(target=misbehave.overflow_stack).start()" if thread else "misbehave.overflow_stack()"
-    child = run_child(
-        f"{SETUP}region = Region(10)\nwith catch_faults():\n    {act}\n    import time; time.sleep(20)", python=python
-    )
+    wait = "import time; time.sleep(20)"
+    child = run_child(f"{SETUP}region = Region(10)\nwith catch_faults():\n    {act}\n    {wait}", python=python)
     assert child.returncode == -signal.SIGSEGV
 
 
@@ -224,6 +223,40 @@ with open(fd, "r+b") as file:
 """)
     assert child.returncode == -signal.SIGBUS
     assert "memprot: fatal write" in child.stderr
+
+
+@pytest.mark.parametrize("setup", [KINDS["private"], KINDS["shared"]], ids=["private", "shared"])
+def test_where_no_further_mapping_may_be_made_it_recovers_or_dies_with_a_report(
+    run_child: RunChild, setup: str
+) -> None:
+    """Letting the access through may have to split a mapping, which the kernel refuses; it never hangs."""
+    child = run_child(f"""{SETUP}{setup}
+from memprot import Prot, calls
+from memprot.flags import MapFlag
+with open("/proc/sys/vm/max_map_count") as file:
+    most = int(file.read())
+if most > 300_000:
+    sys.exit(0)
+with catch_faults():  # everything that is needed later has been used once
+    try:
+        misbehave.write(memory.address + PAGE_SIZE, 1)
+    except FaultError:
+        pass
+start = calls.mmap(0, 2 * most * PAGE_SIZE, Prot.NONE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.NORESERVE)
+try:
+    for index in range(most):
+        calls.mprotect(start + 2 * index * PAGE_SIZE, PAGE_SIZE, Prot.READ)
+except OSError:
+    try:
+        with catch_faults():
+            misbehave.write(memory.address + PAGE_SIZE, 1)
+    except FaultError:
+        os._exit(memory[PAGE_SIZE])
+    os._exit(1)
+""")
+    assert child.returncode in (0, -signal.SIGSEGV)
+    if child.returncode:
+        assert "memprot: fatal write" in child.stderr
 
 
 def test_the_standard_error_may_be_closed(run_child: RunChild) -> None:

@@ -204,12 +204,14 @@ def test_a_fault_error_that_nobody_raised_is_an_ordinary_exception() -> None:
 def test_the_type_of_what_is_raised_is_fault_error_itself(misbehave: ModuleType, blocked: Region) -> None:
     assert type(fault_of(lambda: misbehave.write(blocked.address, 1))) is FaultError
     assert type(fault_of(lambda: misbehave.write_from_c_thread(blocked.address, 1))) is FaultError
+    handled: tuple[object, ...] = ()
     try:
         with catch_faults():
             misbehave.write(blocked.address, 1)
-    except FaultError as fault:
-        assert sys.exc_info()[0] is FaultError
-        assert sys.exc_info()[1] is fault
+    except FaultError:
+        handled = sys.exc_info()
+    assert handled[0] is FaultError
+    assert type(handled[1]) is FaultError
 
 
 def test_a_fault_of_a_thread_without_python_has_a_native_stack(misbehave: ModuleType, blocked: Region) -> None:

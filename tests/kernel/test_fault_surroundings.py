@@ -113,9 +113,8 @@ print(*(one == other for one, other in zip(before, after)))
 
 
 def test_importing_changes_no_handler(run_child: RunChild) -> None:
-    child = run_child(
-        f"import ctypes, os, signal\n{HANDLERS}\nbefore = handlers()\nimport memprot\nprint(before == handlers())"
-    )
+    program = "before = handlers()\nimport memprot\nprint(before == handlers())"
+    child = run_child(f"import ctypes, os, signal\n{HANDLERS}\n{program}")
     assert lines_of(child) == ["True"]
 
 

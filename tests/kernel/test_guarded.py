@@ -82,8 +82,8 @@ def test_a_guarded_block_can_be_protected_too(misbehave: ModuleType, side: Side)
         assert block[:] == b"\x09" * PAGE_SIZE + b"\1" * PAGE_SIZE + b"\x09" * PAGE_SIZE
         with block.protected("---"), pytest.raises(FaultError):
             block[0]
+        block.protect("r--")
         with pytest.raises(FaultError):
-            block.protect("r--")
             block[5] = 1
         block.protect("rw-")
         assert block.prot == Prot.READ | Prot.WRITE

@@ -4,7 +4,8 @@ import array
 import ctypes
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy
 import pytest
@@ -93,9 +94,9 @@ def test_an_index_outside_is_an_index_error(region: Region, index: int) -> None:
 @pytest.mark.parametrize("index", [1.0, "1", None, (0, 1), [0]])
 def test_an_index_of_another_type_is_a_type_error(region: Region, index: object) -> None:
     with pytest.raises(TypeError):
-        region[index]  # type: ignore[index]
+        region[index]  # type: ignore[call-overload]
     with pytest.raises(TypeError):
-        region[index] = 0  # type: ignore[index]
+        region[index] = 0  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("value", [256, -1, 1000])
@@ -107,7 +108,7 @@ def test_a_value_that_is_no_byte_is_a_value_error(region: Region, value: int) ->
 @pytest.mark.parametrize("value", ["1", None, 1.0, b"1"])
 def test_a_value_of_another_type_is_a_type_error(region: Region, value: object) -> None:
     with pytest.raises(TypeError):
-        region[0] = value  # type: ignore[index,assignment]
+        region[0] = value  # type: ignore[call-overload]
 
 
 def test_a_value_beyond_64_bits_is_an_overflow_error(region: Region) -> None:
@@ -153,7 +154,13 @@ def test_bytes_cannot_be_deleted(region: Region) -> None:
 
 
 def test_any_buffer_may_be_stored(region: Region) -> None:
-    for data in (bytearray(b"12345678"), memoryview(b"12345678"), array.array("q", [1]), numpy.arange(8, dtype="u1")):
+    buffers: tuple[Any, ...] = (
+        bytearray(b"12345678"),
+        memoryview(b"12345678"),
+        array.array("q", [1]),
+        numpy.arange(8, dtype="u1"),
+    )
+    for data in buffers:
         region[8:16] = data
         assert region[8:16] == bytes(data)
         assert region.write(16, data) == 8
@@ -171,7 +178,7 @@ def test_it_may_be_copied_onto_itself(region: Region) -> None:
 @pytest.mark.parametrize("value", [1, "text", None, [1]])
 def test_a_slice_takes_buffers_only(region: Region, value: object) -> None:
     with pytest.raises(TypeError):
-        region[0:1] = value  # type: ignore[index,assignment]
+        region[0:1] = value  # type: ignore[call-overload]
     with pytest.raises(TypeError):
         region.write(0, value)  # type: ignore[arg-type]
 
@@ -239,7 +246,7 @@ def test_an_array_lies_over_the_bytes(region: Region) -> None:
 
 def test_an_exported_buffer_forbids_closing(region: Region) -> None:
     view = memoryview(region)
-    with pytest.raises(BufferError, match="1 buffers|1 buffer"):
+    with pytest.raises(BufferError, match="still in use"):
         region.close()
     assert region[0] == 0
     view.release()
@@ -251,7 +258,7 @@ def test_a_closed_region_answers_with_a_value_error() -> None:
     region.close()
     assert region.closed
     assert repr(region) == "<Region closed>"
-    actions = [
+    actions: list[Callable[[], object]] = [
         lambda: region[0],
         lambda: region[0:1],
         lambda: region.__setitem__(0, 1),

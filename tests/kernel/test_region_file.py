@@ -79,7 +79,7 @@ def test_offset_and_size_choose_a_part(file: Path) -> None:
     ("offset", "size"), [(1, None), (-PAGE_SIZE, None), (0, SIZE + 1), (0, 0), (4 * PAGE_SIZE, None)]
 )
 def test_a_part_that_does_not_fit_the_file_is_a_value_error(file: Path, offset: int, size: int | None) -> None:
-    with pytest.raises(ValueError, match="offset|bytes|byte"):
+    with pytest.raises(ValueError, match=r"offset|byte"):
         Region.from_file(file, "r--", offset=offset, size=size)
 
 

@@ -78,7 +78,9 @@ class Worker(threading.Thread):
             except FaultError as fault:
                 self.at_the_end += 1
                 self.judge(fault, -1)
-            if scope.check() is not None:
+            try:
+                scope.check()
+            except FaultError:
                 self.strange += 1
 
 

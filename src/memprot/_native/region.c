@@ -280,8 +280,8 @@ static PyObject *region_at(PyObject *module, PyObject *value) {
 
 static PyMethodDef region_methods[] = {
     {"close", (PyCFunction)region_close, METH_NOARGS, DOC_Region_close},
-    {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_VARARGS | METH_KEYWORDS, DOC_Region_read},
-    {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_VARARGS | METH_KEYWORDS, DOC_Region_write},
+    {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_FASTCALL | METH_KEYWORDS, DOC_Region_read},
+    {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_FASTCALL | METH_KEYWORDS, DOC_Region_write},
     {"page_protections", (PyCFunction)region_page_protections, METH_VARARGS, DOC_Region_page_protections},
     {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import struct
 import sys
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -57,15 +56,16 @@ def from_row(row: tuple[Any, ...]) -> NativeRecord:
     >>> from_row(row).instructions
     (0,)
     """
-    *fields, instructions, stack, folded = row
-    counters = struct.unpack(f"{len(instructions) // struct.calcsize('P')}P", instructions)
-    return NativeRecord(*fields, counters, None if stack is None else tuple(_frames_of(stack)), folded)
+    instructions, stack = row[9:11]
+    counters = tuple(memoryview(instructions).cast("P"))
+    frames = None if stack is None else tuple(_frames_of(stack))
+    return NativeRecord._make((*row[:9], counters, frames, *row[11:]))
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
     at = 0
     while at < len(stack):
-        (line,) = struct.unpack_from("i", stack, at)
+        line = int.from_bytes(stack[at : at + 4], sys.byteorder, signed=True)
         file_end = stack.index(0, at + 4)
         function_end = stack.index(0, file_end + 1)
         yield _text(stack[at + 4 : file_end]), line, _text(stack[file_end + 1 : function_end])
