@@ -89,9 +89,7 @@ def test_guards_work(runner: "Runner", answer: str) -> None:
     assert done.stdout.decode().splitlines() == ["guard 13 True", "guard -1 True"]
 
 
-def test_arrays_are_guarded_and_their_faults_are_told(
-    runner: "Runner", answer: str, misbehave_path: Path
-) -> None:
+def test_arrays_are_guarded_and_their_faults_are_told(runner: "Runner", answer: str, misbehave_path: Path) -> None:
     pytest.importorskip("numpy")
     done = under_filter(
         runner, answer, "run", "--json", "report.json", runner.script(ARRAYS), PYTHONPATH=str(misbehave_path)

@@ -155,9 +155,7 @@ def test_where_not_even_a_reporter_can_start_a_death_is_a_line_on_standard_error
     assert 'app.py", line' in done.stderr
 
 
-def test_more_faults_than_there_are_records_are_all_blocked(
-    runner: "Runner", environment: dict[str, str]
-) -> None:
+def test_more_faults_than_there_are_records_are_all_blocked(runner: "Runner", environment: dict[str, str]) -> None:
     text = (
         "import ctypes, numpy, misbehave\n"
         "from memprot import Region\n"
