@@ -72,7 +72,8 @@ def test_a_limit_set_before_the_start_leaves_the_program_its_memory(runner: "Run
 def test_a_program_that_hits_its_limit_gets_the_memory_error_it_would_get(runner: "Runner") -> None:
     script = runner.script(
         f"import numpy\n{LIMIT}\nleave({64 * MIB})\n"
-        f"try:\n    numpy.ones({128 * MIB})\nexcept MemoryError:\n    print('MemoryError')\nprint(numpy.ones(9).sum())\n"
+        f"try:\n    numpy.ones({128 * MIB})\nexcept MemoryError:\n    print('MemoryError')\n"
+        "print(numpy.ones(9).sum())\n"
     )
     done = runner.both(script)
     assert done.stdout == b"MemoryError\n9.0\n"
