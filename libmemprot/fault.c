@@ -89,17 +89,32 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     }
 }
 
+// Who tells why the process dies: nobody yet, a thread by its id, or NOBODY_ANY_MORE when it has been told.
+enum { NOBODY_YET = 0, NOBODY_ANY_MORE = -1 };
+static atomic_int teller;
+
+// Another thread that faults meanwhile must not end the process before the first has told why; a fault of the telling
+// thread itself must. May run in a signal handler.
+static bool is_first_to_tell(void) {
+    int nobody = NOBODY_YET, thread = memprot_fault_thread();
+    if (atomic_compare_exchange_strong(&teller, &nobody, thread))
+        return true;
+    while (atomic_load(&teller) != NOBODY_ANY_MORE && atomic_load(&teller) != thread)
+        sched_yield();
+    return false;
+}
+
 // May run in a signal handler.
 static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    static atomic_flag told = ATOMIC_FLAG_INIT;
-    if (to && memprot_chain_is_final(signal) && !atomic_flag_test_and_set(&told)) {
+    if (to && memprot_chain_is_final(signal) && is_first_to_tell()) {
         struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE, true);
         if (record) {
             fill(record, info, context, overlay);
             to->describe(record, MEMPROT_POLICY_DIE);
         }
         to->die(record, overlay != NULL, context);
+        atomic_store(&teller, NOBODY_ANY_MORE);
     }
     memprot_chain_next(signal, info, context);
 }

@@ -359,17 +359,16 @@ def fault_waiting() -> int:
     """How many recorded faults nobody has taken over yet."""
 
 def set_delivery(
-    delivery: type[BaseException],
-    error_factory: Callable[[list[tuple[Any, ...]]], BaseException],
-    drain: Callable[[], object],
-    /,
+    delivery: type[BaseException], error_factory: Callable[[list[tuple[Any, ...]]], BaseException], /
 ) -> None:
     """Register what faults become.
 
     :param delivery: the class set as a thread's pending exception; instantiating it takes over the thread's records.
     :param error_factory: makes one exception of a list of at least one record.
-    :param drain: called in the main thread when records wait that will be raised nowhere.
     """
+
+def set_drain(drain: Callable[[], object], /) -> None:
+    """Register what is called in the main thread when records wait that will be raised nowhere."""
 
 def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
     """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""

@@ -39,7 +39,9 @@ def test_raise_is_the_default_and_an_uncaught_fault_is_a_traceback(
     runner: "Runner", environment: dict[str, str]
 ) -> None:
     for options in ((), ("--on-fault", "raise")):
-        done = runner.watch(runner.script(PROGRAM.format(body="overrun(array)")), options=options, environment=environment)
+        done = runner.watch(
+            runner.script(PROGRAM.format(body="overrun(array)")), options=options, environment=environment
+        )
         assert (done.status, done.stdout) == (1, "")
         assert "Traceback (most recent call last):" in done.stderr
         assert "\nmemprot.FaultError: write of 1 byte" in done.stderr

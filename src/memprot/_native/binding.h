@@ -8,6 +8,7 @@
 
 /// Each returns 0, or -1 with a Python exception set.
 int memprot_add_calls(PyObject *module);
+int memprot_add_claim(PyObject *module);
 int memprot_add_crash(PyObject *module);
 int memprot_add_delivery(PyObject *module);
 int memprot_add_engine(PyObject *module);

@@ -7,7 +7,8 @@
 
 #include "engine.h"
 
-#include "delivery.h"
+#include "claim.h"
+#include "fault.h"
 
 #include <structmember.h>
 
@@ -81,12 +82,12 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
 // The claimed faults as an exception, remembered by the scope; NULL without an exception set when there are
 // none.
 static PyObject *take(Scope *scope, bool anyone) {
-    PyObject *records = memprot_delivery_claim(anyone);
+    PyObject *records = memprot_claim(anyone);
     if (!records || PyList_GET_SIZE(records) == 0) {
         Py_XDECREF(records);
         return NULL;
     }
-    PyObject *error = memprot_delivery_error(records);
+    PyObject *error = memprot_claim_error(records);
     Py_DECREF(records);
     if (error && scope && PyList_Append(scope->faults, error) < 0)
         Py_CLEAR(error);
@@ -107,11 +108,11 @@ static PyObject *scope_exit(Scope *self, PyObject *args) {
         return NULL;
     Py_INCREF(self);
     // The scope is left before anything that runs Python: even an interrupted claim leaves no scope open.
-    PyObject *records = memprot_delivery_claim(true);
+    PyObject *records = memprot_claim(true);
     leave(self);
     PyObject *error = NULL;
     if (records && PyList_GET_SIZE(records) > 0) {
-        error = memprot_delivery_error(records);
+        error = memprot_claim_error(records);
         if (error && PyList_Append(self->faults, error) < 0)
             Py_CLEAR(error);
     }

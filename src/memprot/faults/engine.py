@@ -138,7 +138,8 @@ class _Delivery(FaultError):  # noqa: N818
 
 
 _Delivery.__name__ = _Delivery.__qualname__ = "FaultError"
-_native.set_delivery(_Delivery, _error_from, _drain_pending)
+_native.set_delivery(_Delivery, _error_from)
+_native.set_drain(_drain_pending)
 
 
 def _region_fault(region: _native.Region, address: int, access: int, signal: int) -> FaultError:
