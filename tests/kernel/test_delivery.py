@@ -23,7 +23,7 @@ def in_threads(work: Callable[[int], None]) -> None:
         try:
             barrier.wait()
             work(index)
-        except BaseException as failure:  # noqa: BLE001 (raised below)
+        except BaseException as failure:
             failures.append(failure)
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(THREADS)]
