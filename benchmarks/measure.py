@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -24,8 +25,8 @@ class Row:
     what: str
     ours: float
     theirs: float
-    target: float
-    """The ratio that was promised."""
+    target: float | None
+    """The ratio that was promised; None where none was."""
     faster: bool = False
     """Whether the ratio is theirs / ours, at least the target; otherwise ours / theirs, at most."""
 
@@ -35,6 +36,8 @@ class Row:
 
     @property
     def reached(self) -> bool:
+        if self.target is None:
+            return True
         return self.ratio >= self.target if self.faster else self.ratio <= self.target
 
 
@@ -85,12 +88,12 @@ def show(rows: Iterable[Row]) -> bool:
     for row in rows:
         reached &= row.reached
         table.add_row(
-            row.what,
+            escape(row.what),
             _time(row.ours),
             _time(row.theirs),
             f"{row.ratio:.3g}x{' faster' if row.faster else ''}",
-            f"{'>=' if row.faster else '<='} {row.target:g}x",
-            "[green]yes[/]" if row.reached else "[red]no[/]",
+            "" if row.target is None else f"{'>=' if row.faster else '<='} {row.target:g}x",
+            "" if row.target is None else "[green]yes[/]" if row.reached else "[red]no[/]",
         )
     console.print(table)
     return reached

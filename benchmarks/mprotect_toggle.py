@@ -11,8 +11,8 @@ from measure import Row, interleaved
 from memprot import PAGE_SIZE, Prot, calls
 from memprot.flags import MapFlag
 
-TOGGLES = 2000
-RUNS = 101
+TOGGLES = 200
+RUNS = 1001
 
 SOURCE = """
 #include <sys/mman.h>

@@ -68,8 +68,7 @@ bool memprot_record_hold(struct memprot_record *record, uint64_t sequence) {
 }
 
 // May run in a signal handler.
-static bool is_similar(const struct memprot_record *record, int thread,
-                       const struct memprot_overlay *overlay) {
+static bool is_similar(const struct memprot_record *record, int thread, const struct memprot_overlay *overlay) {
     return record->thread == thread && (!record->overlay || record->overlay == overlay);
 }
 

@@ -75,7 +75,8 @@ def test_abort_ends_the_program_by_the_signal(runner: "Runner", environment: dic
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_the_chosen_side_is_exact_to_the_byte(runner: "Runner", environment: dict[str, str], side: str) -> None:
-    body = "for distance in range({0}):\n    try:\n        {1}\n    except Exception as error:\n        print(error.offset)"
+    body = "for distance in range({0}):\n    try:\n        {1}\n    except Exception as error:\n"
+    body += "        print(error.offset)"
     call = "overrun(array, distance)" if side == "right" else "underrun(array, distance + 1)"
     done = runner.watch(
         runner.script(PROGRAM.format(body=body.format(3, call))), options=["--side", side], environment=environment

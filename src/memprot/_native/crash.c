@@ -5,13 +5,17 @@
 #include "describe.h"
 #include "docstrings.h"
 
+#include "exit.h"
 #include "guard.h"
+#include "memory_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -171,6 +175,7 @@ static void put_threads(struct output *out) {
 // May run in a signal handler.
 static void put_record(struct output *out, const struct memprot_record *record, const ucontext_t *context) {
     put_member(out, "{\"signal\":", (uint64_t)record->signal);
+    put_member(out, ",\"code\":", (uint64_t)record->code);
     put_member(out, ",\"access\":", record->access);
     put_member(out, ",\"address\":", record->address);
     put_member(out, ",\"size\":", record->size);
@@ -211,7 +216,7 @@ static void put_record(struct output *out, const struct memprot_record *record, 
 }
 
 // May run in a signal handler.
-static void put_plainly(struct output *out, const struct memprot_record *record) {
+static void put_plainly(struct output *out, const struct memprot_record *record, bool owned) {
     static const char *const accesses[] = {"read", "write", "execution"};
     const char *file, *function;
     int32_t line;
@@ -219,14 +224,14 @@ static void put_plainly(struct output *out, const struct memprot_record *record)
     put(out, accesses[record->access]);
     if (record->size)
         put_member(out, " of ", record->size);
-    put(out, record->size ? " bytes at " : " at ");
+    put(out, record->size == 1 ? " byte at " : record->size ? " bytes at " : " at ");
     put_hex(out, record->address);
     if (record->block.address) {
         put_member(out, record->guard ? ", in the guard of a block of " : ", in a block of ", record->block.size);
         put(out, " bytes at ");
         put_hex(out, record->block.address);
     } else {
-        put(out, record->guard ? ", in a guard" : ", on memory whose protection forbids it");
+        put(out, record->guard ? ", in a guard" : owned ? ", on memory whose protection forbids it" : "");
     }
     put_byte(out, '\n');
     for (const char *at = record->text, *end = at + record->text_length; at < end;) {
@@ -243,14 +248,27 @@ static void put_plainly(struct output *out, const struct memprot_record *record)
 
 // ---- the reporter
 
+// Limits that the program set itself are no limits of the reporter. Runs in a forked child.
+static void lift_limits(void) {
+    static const int resources[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_NOFILE};
+    for (size_t i = 0; i < sizeof resources / sizeof *resources; i++) {
+        struct rlimit limit;
+        if (getrlimit(resources[i], &limit) == 0 && limit.rlim_cur != limit.rlim_max) {
+            limit.rlim_cur = limit.rlim_max;
+            setrlimit(resources[i], &limit); // when it fails, the reporter has to do with what there is
+        }
+    }
+}
+
 // May run in a signal handler.
 static bool run_reporter(int fd) {
     pid_t child = vfork();
     if (child == 0) {
+        lift_limits();
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
-        if (dup2(fd, STDIN_FILENO) >= 0)
+        if (fd == STDIN_FILENO ? fcntl(fd, F_SETFD, 0) == 0 : dup2(fd, STDIN_FILENO) >= 0)
             execve(reporter_argv[0], reporter_argv, reporter_environment);
         _exit(127);
     }
@@ -273,7 +291,9 @@ static bool run_reporter(int fd) {
 // May run in a signal handler.
 static bool report(const struct memprot_record *record, const ucontext_t *context) {
     static struct output out;
-    out.fd = memfd_create("memprot-crash", MFD_CLOEXEC);
+    out.fd = memprot_memory_file_open("memprot-crash", 0);
+    if (out.fd < 0 && (errno == EMFILE || errno == ENFILE) && close(STDIN_FILENO) == 0)
+        out.fd = memprot_memory_file_open("memprot-crash", 0); // in a place that a dying process needs least
     if (out.fd < 0)
         return false;
     put_record(&out, record, context);
@@ -293,8 +313,10 @@ void memprot_crash(const struct memprot_record *record, bool owned, const uconte
     if (!record)
         return;
     bool told = reporter_argv && report(record, context);
-    if (!told && (owned || reporter_argv))
-        put_plainly(&out, record);
+    if (told || (!owned && !reporter_argv))
+        return;
+    put_plainly(&out, record, owned);
+    (void)memprot_exit_die(record->signal, NULL, 0); // what cannot be written cannot be told either
 }
 
 // ---- naming the reporter

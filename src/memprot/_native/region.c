@@ -6,6 +6,7 @@
 #include "stacks.h"
 
 #include "calls.h"
+#include "memory_file.h"
 #include "page.h"
 #include "ranges.h"
 #include "record.h"
@@ -39,20 +40,6 @@ static void unlink_region(Region *self) {
 }
 
 // ---- mapping and unmapping
-
-static int open_memory_file(const char *name, size_t length) {
-    int fd = memfd_create(name, MFD_CLOEXEC);
-    if (fd < 0) // a filter may refuse the call: an unlinked file in the shared-memory file system is the same
-                // thing
-        fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 && ftruncate(fd, (off_t)length) < 0) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        fd = -1;
-    }
-    return fd;
-}
 
 static int map_pages(Region *self, int prot, int fd, off_t offset) {
     int flags = (self->shared ? MAP_SHARED : MAP_PRIVATE) | (fd < 0 ? MAP_ANONYMOUS : 0);
@@ -120,7 +107,7 @@ static int map_region(Region *self, int prot, const char *name, bool huge, enum 
     int file = fd;
     self->guarded = side != NO_GUARDS;
     self->data_length = memprot_page_ceil(self->size);
-    if (self->shared && fd < 0 && (file = open_memory_file(name ? name : "memprot", self->data_length)) < 0)
+    if (self->shared && fd < 0 && (file = memprot_memory_file_open(name ? name : "memprot", self->data_length)) < 0)
         return -1;
     int failed = map_pages(self, prot, file, offset);
     if (!failed)
@@ -293,8 +280,8 @@ static PyObject *region_at(PyObject *module, PyObject *value) {
 
 static PyMethodDef region_methods[] = {
     {"close", (PyCFunction)region_close, METH_NOARGS, DOC_Region_close},
-    {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_VARARGS | METH_KEYWORDS, DOC_Region_read},
-    {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_VARARGS | METH_KEYWORDS, DOC_Region_write},
+    {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_FASTCALL | METH_KEYWORDS, DOC_Region_read},
+    {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_FASTCALL | METH_KEYWORDS, DOC_Region_write},
     {"page_protections", (PyCFunction)region_page_protections, METH_VARARGS, DOC_Region_page_protections},
     {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},

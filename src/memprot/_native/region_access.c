@@ -179,27 +179,66 @@ static int out_of_bounds(Region *self, Py_ssize_t offset, Py_ssize_t length) {
     return -1;
 }
 
-PyObject *memprot_region_read(Region *self, PyObject *args, PyObject *keywords) {
-    static char *names[] = {"offset", "size", NULL};
+// Two parameters by position or by name; those not given stay NULL. Parsing by format costs more than the copy.
+static int take_arguments(const char *method, const char *const names[2], PyObject *const *args, Py_ssize_t count,
+                          PyObject *keywords, PyObject *ret[2]) {
+    if (count > 2) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most 2 arguments (%zd given)", method, count);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        ret[i] = args[i];
+    for (Py_ssize_t i = 0; keywords && i < PyTuple_GET_SIZE(keywords); i++) {
+        PyObject *name = PyTuple_GET_ITEM(keywords, i);
+        int which = PyUnicode_CompareWithASCIIString(name, names[0]) == 0   ? 0
+                    : PyUnicode_CompareWithASCIIString(name, names[1]) == 0 ? 1
+                                                                            : -1;
+        if (which < 0 || ret[which]) {
+            PyErr_Format(PyExc_TypeError, "%s() got %s argument %R", method,
+                         which < 0 ? "an unexpected" : "a second value for the", name);
+            return -1;
+        }
+        ret[which] = args[count + i];
+    }
+    return 0;
+}
+
+static int as_size(PyObject *value, Py_ssize_t *ret) {
+    *ret = PyNumber_AsSsize_t(value, PyExc_OverflowError);
+    return *ret == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *memprot_region_read(Region *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    static const char *const names[2] = {"offset", "size"};
+    PyObject *given[2] = {NULL, NULL};
     Py_ssize_t offset = 0, length;
-    PyObject *size = Py_None;
-    if (memprot_region_check_open(self) < 0 ||
-        !PyArg_ParseTupleAndKeywords(args, keywords, "|nO:read", names, &offset, &size))
+    if (take_arguments("read", names, args, count, keywords, given) < 0 || (given[0] && as_size(given[0], &offset) < 0))
         return NULL;
-    length = size == Py_None ? (Py_ssize_t)self->size - offset : PyNumber_AsSsize_t(size, PyExc_OverflowError);
-    if ((length == -1 && PyErr_Occurred()) || out_of_bounds(self, offset, length) < 0)
+    bool all = !given[1] || given[1] == Py_None;
+    // What the arguments run may close the Region, so that is looked at after them.
+    if ((!all && as_size(given[1], &length) < 0) || memprot_region_check_open(self) < 0)
+        return NULL;
+    if (all)
+        length = (Py_ssize_t)self->size - offset;
+    if (out_of_bounds(self, offset, length) < 0)
         return NULL;
     return read_bytes(self, (size_t)offset, (size_t)length);
 }
 
-PyObject *memprot_region_write(Region *self, PyObject *args, PyObject *keywords) {
-    static char *names[] = {"offset", "data", NULL};
+PyObject *memprot_region_write(Region *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+    static const char *const names[2] = {"offset", "data"};
+    PyObject *given[2] = {NULL, NULL};
     Py_ssize_t offset;
     Py_buffer data;
-    if (memprot_region_check_open(self) < 0 ||
-        !PyArg_ParseTupleAndKeywords(args, keywords, "ny*:write", names, &offset, &data))
+    if (take_arguments("write", names, args, count, keywords, given) < 0)
         return NULL;
-    int failed = out_of_bounds(self, offset, data.len);
+    if (!given[0] || !given[1])
+        return PyErr_Format(PyExc_TypeError, "write() needs the argument '%s'", names[given[0] ? 1 : 0]);
+    if (as_size(given[0], &offset) < 0 || PyObject_GetBuffer(given[1], &data, PyBUF_SIMPLE) < 0)
+        return NULL;
+    int failed = memprot_region_check_open(self);
+    if (!failed)
+        failed = out_of_bounds(self, offset, data.len);
     if (!failed)
         failed = copy(self, (void *)(self->address + (size_t)offset), data.buf, (size_t)data.len);
     Py_ssize_t written = data.len;

@@ -117,14 +117,15 @@ def _tell(rows: list[tuple[Any, ...]]) -> None:
 
 
 def _error_from(rows: list[tuple[Any, ...]]) -> FaultError:
-    errors = [FaultError._from_native(row) for row in rows]
-    errors[0].others = tuple(errors[1:])
+    first = FaultError._from_native(rows[0])
+    if len(rows) > 1:
+        first.others = tuple(FaultError._from_native(row) for row in rows[1:])
     if _listeners:
-        for error in errors:
+        for error in (first, *first.others):
             for listener in _listeners:
                 if error.record is not None:
                     listener(error.record)
-    return errors[0]
+    return first
 
 
 class _Delivery(FaultError):  # noqa: N818

@@ -2,7 +2,7 @@
 
 import os
 
-from memprot.faults.origin import program_frame
+from memprot.faults.origin import path_in_library, program_frame
 from memprot.faults.record import Block, FaultRecord, PythonFrame
 from memprot.printable import printable
 
@@ -78,14 +78,18 @@ def count_of(number: int, what: str) -> str:
 
 
 def display_place(frame: PythonFrame) -> str:
-    """``app.py:12`` for a frame.
+    """``app.py:12`` for a frame; of a library's file the path as it is imported.
 
     Args:
         frame: its file may lie anywhere and be named anyhow.
 
-    >>> display_place(PythonFrame("<string>", 1, "<module>"))
-    '<string>:1'
+    >>> import threading
+    >>> display_place(PythonFrame("<string>", 1, "<module>")), display_place(PythonFrame(threading.__file__, 7, "f"))
+    ('<string>:1', 'threading.py:7')
     """
+    inside = path_in_library(frame.file)
+    if inside is not None:
+        return f"{printable(inside)}:{frame.line}"
     return f"{display_path(frame.file)}:{frame.line}"
 
 

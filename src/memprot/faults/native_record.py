@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import struct
 import sys
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from memprot.faults.record import Access, FaultKind
+    from memprot.space.mapping import Mapping
 
 Cause = Literal["unmapped", "protection", "guard", "key", "bus"]
 
@@ -56,15 +56,16 @@ def from_row(row: tuple[Any, ...]) -> NativeRecord:
     >>> from_row(row).instructions
     (0,)
     """
-    *fields, instructions, stack, folded = row
-    counters = struct.unpack(f"{len(instructions) // struct.calcsize('P')}P", instructions)
-    return NativeRecord(*fields, counters, None if stack is None else tuple(_frames_of(stack)), folded)
+    instructions, stack = row[9:11]
+    counters = tuple(memoryview(instructions).cast("P"))
+    frames = None if stack is None else tuple(_frames_of(stack))
+    return NativeRecord._make((*row[:9], counters, frames, *row[11:]))
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
     at = 0
     while at < len(stack):
-        (line,) = struct.unpack_from("i", stack, at)
+        line = int.from_bytes(stack[at : at + 4], sys.byteorder, signed=True)
         file_end = stack.index(0, at + 4)
         function_end = stack.index(0, file_end + 1)
         yield _text(stack[at + 4 : file_end]), line, _text(stack[file_end + 1 : function_end])
@@ -128,7 +129,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
         python=python_frames(native.python) if native.python is not None else None,
         native=native_frames(native.instructions),
         thread=FaultThread(native.thread, _thread_name(native)),
-        mapping=AddressSpace().find(native.address),
+        mapping=_mapping_at(native.address),
     )
 
 
@@ -161,6 +162,13 @@ def _named_block(start: int, size: int, stack: int) -> Block:
     dtype, shape, name = find_array(start, size, _running_frames()) or (None, None, None)
     allocated = tuple(_outside_memprot(python_frames(_native.stack_frames(stack))))
     return Block(start, size, allocated, dtype, shape, name)
+
+
+def _mapping_at(address: int) -> Mapping | None:
+    try:
+        return AddressSpace().find(address)
+    except OSError:  # no descriptor is left, or /proc is not mounted: unknown, and the fault is told all the same
+        return None
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from memprot.faults.record import PythonFrame
 
-__all__ = ["is_program_file", "program_frame"]
+__all__ = ["is_program_file", "path_in_library", "program_frame"]
 
 
 def program_frame(frames: Iterable[PythonFrame]) -> PythonFrame | None:
@@ -40,6 +40,23 @@ def is_program_file(file: str) -> bool:
     if file.startswith("<"):
         return not file.startswith(("<frozen ", "<__array_function__"))
     return not os.path.abspath(file).startswith(_library_folders())
+
+
+def path_in_library(file: str) -> str | None:
+    """The path of a file below the library's folder it was imported from; None for the program's own.
+
+    Args:
+        file: as a code object has it.
+
+    >>> import json.decoder
+    >>> path_in_library(json.decoder.__file__)
+    'json/decoder.py'
+    """
+    if file.startswith("<"):
+        return None
+    path = os.path.abspath(file)
+    folder = max((folder for folder in _library_folders() if path.startswith(folder)), key=len, default=None)
+    return None if folder is None else path.removeprefix(folder)
 
 
 _found: tuple[tuple[str, ...], tuple[str, ...]] | None = None

@@ -19,17 +19,25 @@ def _extension() -> ModuleType:
     for name in EXTENSIONS:
         if name in sys.modules:
             return sys.modules[name]
-    numpy = import_module("numpy")
+    try:
+        numpy = import_module("numpy")
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        raise ModuleNotFoundError(
+            "NumPy is not installed, so its arrays cannot be guarded; install it: python -m pip install numpy",
+            name="numpy",
+        ) from error
     return import_module(EXTENSIONS[0] if hasattr(numpy, "_core") else EXTENSIONS[1])
 
 
-def enable(side: Literal["right", "left"]) -> None:
+def enable(side: Literal["right", "left"], align: int) -> None:
     """Serve the data of new arrays from guard pools; imports NumPy when the program has not.
 
-    >>> enable("right")
+    >>> enable("right", 1)
     >>> disable()
     """
-    _native.numpy_enable(_extension(), side == "left")
+    _native.numpy_enable(_extension(), side == "left", align)
 
 
 def disable() -> None:

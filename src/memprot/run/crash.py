@@ -16,6 +16,7 @@ from memprot.faults.report import render, wants_color
 from memprot.printable import printable
 from memprot.run import stderr
 from memprot.run.json_text import json_text
+from memprot.space.layout import Layout
 from memprot.space.maps import AddressSpace
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
     from memprot.faults.ink import Span
     from memprot.faults.record import FaultKind
-    from memprot.space.layout import Layout
 
 __all__ = ["main"]
 
 _SIGBUS = 7
+_SEGV_MAPERR = 1  # sigaction(2)
 _REGISTERS_A_LINE = 4
 
 Evidence = dict[str, Any]
@@ -41,13 +42,13 @@ def main(policy: str, document: str) -> None:
         document: as in :func:`memprot.run.reporter.command`; empty for none.
 
     Raises:
-        OSError: the parent's mappings cannot be read, or the document not written.
+        OSError: the document cannot be written.
 
     >>> callable(main)
     True
     """
     evidence: Evidence = json.loads(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
-    layout = AddressSpace(os.getppid()).snapshot()
+    layout = _layout_of(os.getppid())
     record = _record(evidence, layout)
     ink = Ink(color=wants_color(stderr.is_terminal(), os.environ), unicode=stderr.can_show("│╰─├┤█…·"))
     stderr.say(render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in _appendix(evidence, layout)))
@@ -55,10 +56,18 @@ def main(policy: str, document: str) -> None:
         _complete(document, record, evidence["guarded"])
 
 
+def _layout_of(pid: int) -> Layout:
+    try:
+        return AddressSpace(pid).snapshot()
+    except OSError:  # /proc is not mounted, or may not be read: what can be told without it is told
+        return Layout(())
+
+
 def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
     address = evidence["address"]
     mapping = layout.find(address)
-    kind: FaultKind = "unmapped" if mapping is None or evidence["guard"] else "protection"
+    unmapped = mapping is None if layout else evidence["code"] == _SEGV_MAPERR
+    kind: FaultKind = "unmapped" if unmapped or evidence["guard"] else "protection"
     block, distance = None, None
     if "block" in evidence:
         start, size = evidence["block"]
@@ -109,8 +118,11 @@ def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFr
 
 def _appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
     """What only a death is worth telling: the neighbourhood, the registers, every thread."""
-    yield [("cyan", "mappings around the address")]
-    yield from _neighbourhood(evidence["address"], layout)
+    if layout:
+        yield [("cyan", "mappings around the address")]
+        yield from _neighbourhood(evidence["address"], layout)
+    else:
+        yield [("cyan", "the mappings cannot be read: is /proc mounted?")]
     yield [("cyan", "registers")]
     registers = [f"{name:>6} {value & (1 << 64) - 1:016x}" for name, value in evidence["registers"].items()]
     for start in range(0, len(registers), _REGISTERS_A_LINE):

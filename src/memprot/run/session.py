@@ -52,6 +52,8 @@ class Session:
         self.faults: Folding | None = None
         self._lock = RLock()
         self._cannot_write = False
+        self._untold: list[FaultRecord] = []
+        self._why_untold: Exception | None = None
         # A child made while another thread tells a fault would wait for ever for locks of that thread:
         # this one and Python's locks of imports.
         os.register_at_fork(
@@ -61,27 +63,49 @@ class Session:
     @property
     def total(self) -> int:
         """How many faults were heard of."""
-        return 0 if self.faults is None else self.faults.total
+        return len(self._untold) + (0 if self.faults is None else self.faults.total)
 
     def hear(self, record: FaultRecord) -> None:
-        """Tell a fault that is the first of its likeness and count the others; the document follows."""
-        with self._lock:
-            # A run without a fault never needs them; a fork must not come in the middle of an import.
-            from memprot.faults.ink import Ink
-            from memprot.faults.report import render, wants_color
-            from memprot.run.folding import Folding
+        """Tell a fault that is the first of its likeness and count the others; the document follows.
 
-            if self.faults is None:
-                self.faults = Folding()
-            is_new = self.faults.add(record)
-            if is_new:
-                color = wants_color(stderr.is_terminal(), os.environ)
-                ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
-                stderr.say(render(record, self.options.on_fault, ink))
-            total = self.faults.total
-            # Those that are only counted are written now and then: a killed program leaves nearly all.
-            if os.getpid() == self.pid and (is_new or total & (total - 1) == 0):
-                self._write(record)
+        What there is no memory or no descriptor for is told later: the program gets its FaultError all the same.
+        """
+        with self._lock:
+            self._untold.append(record)
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            while self._untold:
+                self._tell_oldest()
+        except (ImportError, MemoryError, OSError) as error:
+            self._why_untold = error
+
+    def _tell_oldest(self) -> None:
+        # A run without a fault never needs them; a fork must not come in the middle of an import.
+        from memprot.faults.ink import Ink
+        from memprot.faults.report import render, wants_color
+        from memprot.run.folding import Folding
+
+        if self.faults is None:
+            self.faults = Folding()
+        record = self._untold.pop(0)
+        is_new = self.faults.add(record)
+        if is_new:
+            color = wants_color(stderr.is_terminal(), os.environ)
+            ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
+            stderr.say(render(record, self.options.on_fault, ink))
+        total = self.faults.total
+        # Those that are only counted are written now and then: a killed program leaves nearly all.
+        if os.getpid() == self.pid and (is_new or total & (total - 1) == 0):
+            self._write(record)
+
+    def _tell_rest(self) -> None:
+        self._tell()
+        if self._untold:
+            count = len(self._untold)
+            what = "1 fault" if count == 1 else f"{count} faults"
+            stderr.say(f"memprot: {what} could not be told ({self._why_untold}).\n")
 
     def prepare(self, words: str = "") -> None:
         """Tell C what to leave behind at exit(3).
@@ -105,6 +129,7 @@ class Session:
     def finish(self) -> None:
         """Prepare the end of this process: everything is known but its exit status."""
         with self._lock:
+            self._tell_rest()
             self.prepare(self._summary())
 
     def end_by_signal(self, number: int) -> None:
@@ -114,6 +139,7 @@ class Session:
             number: the signal.
         """
         with self._lock:
+            self._tell_rest()
             self.prepare()
             stderr.say(self._summary())
             self._die(number)
