@@ -367,6 +367,9 @@ def set_delivery(
     :param error_factory: makes one exception of a list of at least one record.
     """
 
+def unraisable_hook(unraisable: Any, /) -> None:
+    """The ``sys.unraisablehook`` while a scope is open: keeps a fault raised in a finalizer for the scope's end."""
+
 def set_drain(drain: Callable[[], object], /) -> None:
     """Register what is called in the main thread when records wait that will be raised nowhere."""
 
