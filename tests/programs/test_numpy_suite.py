@@ -31,13 +31,10 @@ def outcome(runner: "Runner", *command: str) -> tuple[int, set[str], int]:
     return done.status, failed, int(passed)
 
 
-def test_aligned_as_malloc_aligns_all_pass(runner: "Runner") -> None:
+def test_every_test_passes_that_passes_without_guards(runner: "Runner") -> None:
     plain = outcome(runner)
     assert plain[:2] == (0, set())
     assert outcome(runner, "-m", "memprot", "run", "--quiet", "--align", "16") == plain
-
-
-def test_to_the_byte_all_pass_but_those_that_count_on_alignment(runner: "Runner") -> None:
     _, failed, passed = outcome(runner, "-m", "memprot", "run", "--quiet")
     assert failed <= COUNT_ON_ALIGNMENT
-    assert passed > 300
+    assert passed >= plain[2] - 12  # each of these for several types
