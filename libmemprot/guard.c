@@ -244,7 +244,7 @@ static struct slot *take_slot(size_t class, size_t data, struct pool **from) {
     return slot;
 }
 
-void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, uint32_t stack) {
+void *memprot_guard_allocate(size_t size, enum memprot_side side, size_t align, bool zeroed, uint32_t stack) {
     pthread_once(&prepared, prepare);
     if (size == 0)
         size = 1;
@@ -263,7 +263,8 @@ void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, u
         return NULL;
     }
     bool dirty = slot->state == SLOT_DIRTY;
-    uintptr_t start = data_of(pool, slot), block = side == MEMPROT_SIDE_RIGHT ? start + pool->data - size : start;
+    uintptr_t start = data_of(pool, slot);
+    uintptr_t block = side == MEMPROT_SIDE_RIGHT ? (start + pool->data - size) & ~(uintptr_t)(align - 1) : start;
     slot->block = block;
     slot->size = size;
     slot->stack = stack;

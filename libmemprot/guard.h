@@ -15,8 +15,10 @@ enum memprot_side {
 };
 
 /// @return a block of @p size bytes (at least 1), or NULL when it cannot be guarded: no memory for another
-/// pool, or the pools have reached their limit. @p zeroed asks for zeros. @p stack is kept for reports.
-void *memprot_guard_allocate(size_t size, enum memprot_side side, bool zeroed, uint32_t stack);
+/// pool, or the pools have reached their limit. Its address is a multiple of @p align, a power of two up to the page
+/// size: on the right, up to align - 1 bytes then lie between the block and its guard, and only 1 leaves none. @p
+/// zeroed asks for zeros. @p stack is kept for reports.
+void *memprot_guard_allocate(size_t size, enum memprot_side side, size_t align, bool zeroed, uint32_t stack);
 
 /// The size of a live block, or 0 when @p block is none.
 size_t memprot_guard_size(const void *block);

@@ -209,7 +209,8 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
         return open_private(overlay, first, count, prot);
     case MEMPROT_BACKING_SHARED:
         if (prot & PROT_READ)
-            return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, overlay->fd);
+            return lay_over(overlay, first, count, PROT_READ | PROT_WRITE | (prot & PROT_EXEC),
+                            MAP_PRIVATE | MAP_POPULATE, overlay->fd);
         return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     case MEMPROT_BACKING_GUARD:
         return remove_guard(overlay->start + first * size, count * size);

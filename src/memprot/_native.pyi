@@ -367,6 +367,9 @@ def set_delivery(
     :param error_factory: makes one exception of a list of at least one record.
     """
 
+def unraisable_hook(unraisable: Any, /) -> None:
+    """The ``sys.unraisablehook`` while a scope is open: keeps a fault raised in a finalizer for the scope's end."""
+
 def set_drain(drain: Callable[[], object], /) -> None:
     """Register what is called in the main thread when records wait that will be raised nowhere."""
 
@@ -509,11 +512,12 @@ def set_region_fault(factory: Callable[[Region, int, int, int], BaseException], 
 
 # Guards (_native/numpy.c, stacks.c)
 
-def numpy_enable(umath: ModuleType, left: bool, /) -> None:
+def numpy_enable(umath: ModuleType, left: bool, align: int, /) -> None:
     """Serve NumPy's arrays from guard pools.
 
     :param umath: NumPy's extension module ``_multiarray_umath``.
     :param left: put the guard before each array instead of behind it.
+    :param align: a power of two up to the page size that each array's address is a multiple of.
     :raises RuntimeError: NumPy is older than 1.22.
     """
 

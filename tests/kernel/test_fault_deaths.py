@@ -24,7 +24,7 @@ KINDS = {
 }
 WITH_EACH = pytest.mark.parametrize("setup", KINDS.values(), ids=KINDS)
 REPORT = re.compile(
-    r"memprot: fatal (?P<access>read|write|execution)( of (?P<size>\d+) bytes)? at (?P<address>0x[0-9a-f]+), .*\n"
+    r"memprot: fatal (?P<access>read|write|execution)( of (?P<size>\d+) bytes?)? at (?P<address>0x[0-9a-f]+), .*\n"
 )
 
 

@@ -166,3 +166,18 @@ def test_while_a_shared_page_is_open_the_file_keeps_its_bytes(misbehave: ModuleT
             misbehave.write_then_call(region.address, 7, look)
         assert during == b"\0"
         assert region[0] == 0
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the code is for x86-64")
+def test_code_on_a_page_can_run_while_a_blocked_write_to_it_is_open(misbehave: ModuleType, shared: bool) -> None:
+    with Region(PAGE_SIZE, shared=shared) as region:
+        region[:6] = b"\xb8\x07\x00\x00\x00\xc3"  # mov $7, %eax; ret
+        region.protect("r-x")
+        results: list[int] = []
+        run = functools.partial(misbehave.jump, region.address)
+        with catch_faults() as scope:
+            with pytest.raises(FaultError):
+                results.append(misbehave.write_then_call(region.address + 100, 1, run))
+            assert run() == 7
+        assert len(scope.faults) == 1
+        assert region[100] == 0

@@ -37,3 +37,4 @@ int memprot_as_number(const char *function, const char *parameter, PyObject *obj
 int memprot_add_symbols(PyObject *module);
 int memprot_add_exit(PyObject *module);
 int memprot_add_interpose(PyObject *module);
+int memprot_add_unraised(PyObject *module);

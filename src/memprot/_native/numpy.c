@@ -35,12 +35,13 @@ static struct allocator original;
 static struct handler guarded;
 static atomic_bool enabled;
 static enum memprot_side side;
+static size_t align = 1;
 static atomic_ullong left_alone; // arrays that were allocated by other means and freed through us
 
 static void *guarded_malloc(void *context, size_t size) {
     void *block = NULL;
     if (atomic_load_explicit(&enabled, memory_order_relaxed))
-        block = memprot_guard_allocate(size, side, false, memprot_stack_capture());
+        block = memprot_guard_allocate(size, side, align, false, memprot_stack_capture());
     return block ? block : original.malloc(context, size);
 }
 
@@ -48,7 +49,7 @@ static void *guarded_calloc(void *context, size_t count, size_t size) {
     void *block = NULL;
     size_t total;
     if (atomic_load_explicit(&enabled, memory_order_relaxed) && !__builtin_mul_overflow(count, size, &total))
-        block = memprot_guard_allocate(total, side, true, memprot_stack_capture());
+        block = memprot_guard_allocate(total, side, align, true, memprot_stack_capture());
     return block ? block : original.calloc(context, count, size);
 }
 
@@ -97,7 +98,8 @@ static PyObject *numpy_enable(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *umath;
     int left;
-    if (!PyArg_ParseTuple(args, "Op:numpy_enable", &umath, &left))
+    Py_ssize_t alignment;
+    if (!PyArg_ParseTuple(args, "Opn:numpy_enable", &umath, &left, &alignment))
         return NULL;
     if (!guarded.version) {
         PyObject *capsule = default_handler(umath);
@@ -111,6 +113,7 @@ static PyObject *numpy_enable(PyObject *module, PyObject *args) {
         if (PyCapsule_SetPointer(capsule, &guarded) < 0)
             return NULL;
     }
+    align = (size_t)alignment;
     side = left ? MEMPROT_SIDE_LEFT : MEMPROT_SIDE_RIGHT;
     atomic_store(&enabled, true);
     Py_RETURN_NONE;

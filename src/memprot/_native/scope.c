@@ -6,6 +6,7 @@
 #include "docstrings.h"
 
 #include "engine.h"
+#include "unraised.h"
 
 #include "claim.h"
 #include "fault.h"
@@ -69,7 +70,7 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
     if (self->open)
         return PyErr_Format(PyExc_RuntimeError,
                             "this scope is open already; make another catch_faults() for a nested one");
-    if (memprot_engine_acquire() < 0)
+    if (memprot_unraised_arm() < 0 || memprot_engine_acquire() < 0)
         return NULL;
     memprot_fault_enter_scope();
     self->open = true;
@@ -82,16 +83,14 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
 // The claimed faults as an exception, remembered by the scope; NULL without an exception set when there are
 // none.
 static PyObject *take(Scope *scope, bool anyone) {
-    PyObject *records = memprot_claim(anyone);
-    if (!records || PyList_GET_SIZE(records) == 0) {
-        Py_XDECREF(records);
-        return NULL;
+    PyObject *records = memprot_claim(anyone), *error = NULL;
+    if (records && PyList_GET_SIZE(records) > 0) {
+        error = memprot_claim_error(records);
+        if (error && scope && PyList_Append(scope->faults, error) < 0)
+            Py_CLEAR(error);
     }
-    PyObject *error = memprot_claim_error(records);
-    Py_DECREF(records);
-    if (error && scope && PyList_Append(scope->faults, error) < 0)
-        Py_CLEAR(error);
-    return error;
+    Py_XDECREF(records);
+    return PyErr_Occurred() ? NULL : memprot_unraised_join(error);
 }
 
 static PyObject *raise_or_none(PyObject *error) {
@@ -111,12 +110,16 @@ static PyObject *scope_exit(Scope *self, PyObject *args) {
     PyObject *records = memprot_claim(true);
     leave(self);
     PyObject *error = NULL;
+    if (records && memprot_unraised_disarm() < 0)
+        Py_CLEAR(records);
     if (records && PyList_GET_SIZE(records) > 0) {
         error = memprot_claim_error(records);
         if (error && PyList_Append(self->faults, error) < 0)
             Py_CLEAR(error);
     }
     Py_XDECREF(records);
+    if (!PyErr_Occurred())
+        error = memprot_unraised_join(error);
     if (error && PyObject_HasAttrString(value, "others") && Py_TYPE(value) == Py_TYPE(error)) {
         // The block is being left by a fault already: what came on top of it goes along.
         PyObject *merged = PyObject_CallMethod(value, "_join", "N", error);

@@ -4,6 +4,7 @@ import os
 
 import click
 
+from memprot.prot import PAGE_SIZE
 from memprot.run import launch
 from memprot.run.options import OnFault, Options, Side
 
@@ -54,6 +55,14 @@ def _is_option(argument: str) -> bool:
     return argument.startswith("-") and not argument.startswith(("-m", "-c"))
 
 
+def _power_of_two(context: click.Context, parameter: click.Parameter, number: int) -> int:
+    if not 1 <= number <= PAGE_SIZE or number & (number - 1):
+        raise click.BadParameter(
+            f"{number} is no power of two from 1 to the page size, {PAGE_SIZE}.", context, parameter
+        )
+    return number
+
+
 @click.command(cls=_RunCommand, short_help="run a Python program and name what breaks its memory")
 @click.option(
     "--on-fault",
@@ -68,6 +77,16 @@ def _is_option(argument: str) -> bool:
     default="right",
     show_default=True,
     help="Which end of every array lies at a guard: right finds overruns, left finds underruns.",
+)
+@click.option(
+    "--align",
+    metavar="N",
+    type=int,
+    callback=_power_of_two,
+    default=1,
+    show_default=True,
+    help="The address of every array is a multiple of N bytes. With 1 an array ends at its guard to the byte; programs "
+    "that count on the 16 of malloc need 16.",
 )
 @click.option(
     "--json",
@@ -87,7 +106,13 @@ def _is_option(argument: str) -> bool:
 @click.option("--quiet", is_flag=True, help="Print fault reports only, no summary.")
 @click.pass_context
 def command(
-    context: click.Context, on_fault: OnFault, side: Side, json_path: str | None, error_exitcode: int, quiet: bool
+    context: click.Context,
+    on_fault: OnFault,
+    side: Side,
+    align: int,
+    json_path: str | None,
+    error_exitcode: int,
+    quiet: bool,
 ) -> None:
     """Run a Python program with a guard behind every NumPy array, and name what breaks its memory.
 
@@ -104,7 +129,7 @@ def command(
     if not program:
         raise click.UsageError(f"There is no program to run: give one of {_FORMS}.", context)
     path = None if json_path is None else _document_path(json_path)
-    options = Options(on_fault=on_fault, side=side, error_exitcode=error_exitcode, quiet=quiet, json=path)
+    options = Options(on_fault, side, error_exitcode, quiet, json=path, align=align)
     try:
         launch.launch(options, program)
     except launch.CannotRunError as error:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from memprot.guard import numpy as _numpy
+from memprot.prot import PAGE_SIZE
 
 __all__ = ["disable", "enable", "report"]
 
@@ -27,13 +28,16 @@ def _check(target: str) -> None:
         raise ValueError(f"nothing called {target!r} can be guarded; choose one of: {', '.join(_TARGETS)}")
 
 
-def enable(target: Target = "numpy", *, side: Literal["right", "left"] = "right") -> None:
+def enable(target: Target = "numpy", *, side: Literal["right", "left"] = "right", align: int = 1) -> None:
     """Guard every block that is allocated from now on; blocks from before are left alone.
 
     :param target: ``"numpy"``: the data of arrays.
     :param side: ``"right"``: the last byte lies right before a guard, which finds what runs past the end; ``"left"``:
         the first byte lies right behind one.
-    :raises ValueError: no such target or side.
+    :param align: the address of each block is a multiple of it, a power of two up to the page size. By default a block
+        ends at its guard to the byte, and is aligned as its size allows; code that counts on malloc's 16 finds that
+        with ``align=16``, and up to 15 bytes past the end are then not guarded.
+    :raises ValueError: no such target, side or alignment.
     :raises ModuleNotFoundError: NumPy is not installed.
     :raises RuntimeError: NumPy is too old to be guarded.
 
@@ -44,7 +48,11 @@ def enable(target: Target = "numpy", *, side: Literal["right", "left"] = "right"
     _check(target)
     if side not in ("right", "left"):
         raise ValueError(f'side must be "right" or "left", not {side!r}')
-    _numpy.enable(side)
+    if isinstance(align, bool) or not isinstance(align, int):
+        raise TypeError(f"align must be an int, not {type(align).__name__}")
+    if not 1 <= align <= PAGE_SIZE or align & (align - 1):
+        raise ValueError(f"align must be a power of two from 1 to the page size, {PAGE_SIZE}, not {align}")
+    _numpy.enable(side, align)
 
 
 def disable(target: Target = "numpy") -> None:

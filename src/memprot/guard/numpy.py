@@ -31,13 +31,13 @@ def _extension() -> ModuleType:
     return import_module(EXTENSIONS[0] if hasattr(numpy, "_core") else EXTENSIONS[1])
 
 
-def enable(side: Literal["right", "left"]) -> None:
+def enable(side: Literal["right", "left"], align: int) -> None:
     """Serve the data of new arrays from guard pools; imports NumPy when the program has not.
 
-    >>> enable("right")
+    >>> enable("right", 1)
     >>> disable()
     """
-    _native.numpy_enable(_extension(), side == "left")
+    _native.numpy_enable(_extension(), side == "left", align)
 
 
 def disable() -> None:

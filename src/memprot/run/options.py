@@ -15,6 +15,7 @@ class Options:
 
     Attributes:
         on_fault: what becomes of a fault that can be survived: ``raise``, ``log`` or ``abort``.
+        align: what the address of each array is a multiple of.
         side: which end of an array lies at its guard: ``right`` or ``left``.
         error_exitcode: what status 0 becomes when a fault was seen; 0 leaves it.
         quiet: whether only fault reports are printed.
@@ -25,7 +26,7 @@ class Options:
     '/tmp/a report.json'
     """
 
-    __slots__ = ("error_exitcode", "json", "on_fault", "quiet", "side")
+    __slots__ = ("align", "error_exitcode", "json", "on_fault", "quiet", "side")
 
     def __init__(
         self,
@@ -34,9 +35,11 @@ class Options:
         error_exitcode: int = 0,
         quiet: bool = False,
         json: str | None = None,
+        align: int = 1,
     ) -> None:
         self.on_fault = on_fault
         self.side = side
+        self.align = align
         self.error_exitcode = error_exitcode
         self.quiet = quiet
         self.json = json
@@ -47,14 +50,21 @@ class Options:
         Args:
             flags: how many arguments of the new interpreter's command line are its own.
         """
-        words = (self.on_fault, self.side, str(self.error_exitcode), str(int(self.quiet)), str(flags))
+        words = (
+            self.on_fault,
+            self.side,
+            str(self.align),
+            str(self.error_exitcode),
+            str(int(self.quiet)),
+            str(flags),
+        )
         return " ".join((*words, self.json or ""))
 
     @staticmethod
     def from_text(text: str) -> "tuple[Options, list[str]]":
         """The options, and the program with its arguments as this interpreter was given them."""
-        on_fault, side, error_exitcode, quiet, flags, json = text.split(" ", 5)
+        on_fault, side, align, error_exitcode, quiet, flags, json = text.split(" ", 6)
         options = Options(
-            cast("OnFault", on_fault), cast("Side", side), int(error_exitcode), quiet == "1", json or None
+            cast("OnFault", on_fault), cast("Side", side), int(error_exitcode), quiet == "1", json or None, int(align)
         )
         return options, sys.orig_argv[1 + int(flags) :]

@@ -66,7 +66,7 @@ def _guard_numpy(session: Session) -> None:
     try:
         from memprot import guard
 
-        guard.enable("numpy", side=session.options.side)
+        guard.enable("numpy", side=session.options.side, align=session.options.align)
         session.guarded = guard.report
     except Exception as error:  # noqa: BLE001 (the program's import of NumPy must not fail because of us)
         reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,85 @@
+// A delivery may meet a finalizer, or a callback of the garbage collector, that runs between the access and the line
+// after it. What is raised there ends there: the interpreter hands it to sys.unraisablehook. In a scope it is kept, and
+// raised together with the next fault of its thread or where the scope ends.
+#include "unraised.h"
+#include "docstrings.h"
+
+#include "fault.h"
+
+#include <stdbool.h>
+
+static PyObject *own_hook, *next_hook;
+static _Thread_local PyObject *kept;
+static _Thread_local bool passing;
+
+int memprot_unraised_arm(void) {
+    PyObject *current = PySys_GetObject("unraisablehook");
+    if (!current || current == own_hook)
+        return 0;
+    Py_XSETREF(next_hook, Py_NewRef(current));
+    return PySys_SetObject("unraisablehook", own_hook);
+}
+
+int memprot_unraised_disarm(void) {
+    bool ours = PySys_GetObject("unraisablehook") == own_hook;
+    return ours && !memprot_fault_in_scope() ? PySys_SetObject("unraisablehook", next_hook) : 0;
+}
+
+static PyObject *join(PyObject *first, PyObject *later) {
+    PyObject *joined = PyObject_CallMethod(first, "_join", "O", later);
+    if (!joined)
+        PyErr_WriteUnraisable(first);
+    Py_XDECREF(joined);
+    Py_DECREF(later);
+    return first;
+}
+
+PyObject *memprot_unraised_join(PyObject *error) {
+    PyObject *earlier = kept;
+    kept = NULL;
+    if (!earlier || earlier == error) {
+        Py_XDECREF(earlier);
+        return error;
+    }
+    return error ? join(earlier, error) : earlier;
+}
+
+// Whether it is a fault that the engine has delivered; what memprot's own accessors raise is nobody else's.
+static bool was_delivered(PyObject *error) {
+    PyObject *row = PyObject_GetAttrString(error, "_row");
+    bool delivered = row && row != Py_None;
+    PyErr_Clear();
+    Py_XDECREF(row);
+    return delivered;
+}
+
+// unraisable_hook(unraisable): a C function, because a delivery would interrupt one of Python's.
+static PyObject *unraisable_hook(PyObject *module, PyObject *unraisable) {
+    (void)module;
+    PyObject *error = PyObject_GetAttrString(unraisable, "exc_value");
+    if (!error)
+        return NULL;
+    if (memprot_fault_in_scope() && was_delivered(error)) {
+        kept = kept ? join(kept, error) : error;
+        Py_RETURN_NONE;
+    }
+    Py_DECREF(error);
+    // A hook that was set between two scopes has ours as its predecessor.
+    PyObject *next = passing || !next_hook ? PySys_GetObject("__unraisablehook__") : next_hook;
+    passing = true;
+    PyObject *result = next ? PyObject_CallOneArg(next, unraisable) : Py_NewRef(Py_None);
+    passing = false;
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {"unraisable_hook", unraisable_hook, METH_O, DOC_unraisable_hook},
+    {NULL, NULL, 0, NULL},
+};
+
+int memprot_add_unraised(PyObject *module) {
+    if (PyModule_AddFunctions(module, methods) < 0)
+        return -1;
+    own_hook = PyObject_GetAttrString(module, "unraisable_hook");
+    return own_hook ? 0 : -1;
+}
