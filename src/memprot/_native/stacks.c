@@ -2,7 +2,9 @@
 
 #include "interpreter.h"
 
-enum { DEPTH = 64, STACKS = 1 << 16, SLOTS = STACKS * 2 };
+// The innermost frames say where a block comes from; walking to the outermost one for each would cost more than the
+// block.
+enum { DEPTH = 16, STACKS = 1 << 16, SLOTS = STACKS * 2 };
 
 struct frame {
     PyCodeObject *code; // a strong reference: were the code freed, its address could come to mean another line
@@ -53,17 +55,23 @@ static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
     return used++;
 }
 
+// Multilinear hashing: the terms do not wait for each other, so that the walk itself is all that takes time.
+static const uint64_t multipliers[DEPTH] = {
+    0xf2a74de452e6b439u, 0x6513270e269e0d37u, 0x0c5c7fd0a6a3a451u, 0xd23f0824128b2f33u,
+    0x1818e811892f902bu, 0x9531985d5d9dc9f9u, 0xe8e25d940ed90475u, 0x36f675cc81e74ef5u,
+    0x1600a35a099950d9u, 0x6b0d549b6f03675bu, 0x3d9c172411e20b8fu, 0x8d116ece1738f7d9u,
+    0x0f21ddb66cad4a27u, 0x90c192cfd3ac94afu, 0xf28c105d1fb17c23u, 0xa170b33839263059u,
+};
+
 uint32_t memprot_stack_capture(void) {
     PyThreadState *thread = memprot_attached_thread();
     if (!thread)
         return 0;
-    uint64_t hash = 0x9e3779b97f4a7c15u;
+    uint64_t hash = 0;
     int depth = 0;
-    for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous, depth++) {
-        hash ^= (uintptr_t)memprot_frame_instruction(frame);
-        hash *= 0xff51afd7ed558ccdu;
-        hash ^= hash >> 32;
-    }
+    for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous, depth++)
+        hash += (uintptr_t)memprot_frame_instruction(frame) * multipliers[depth];
+    hash ^= hash >> 32;
     LOCK();
     uint32_t slot = (uint32_t)hash % SLOTS, found;
     while ((found = slots[slot]) != 0 && stacks[found]->hash != hash)
