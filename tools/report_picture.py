@@ -19,7 +19,9 @@ PROGRAM = "examples/overrun/convolve.py"
 PICTURE = ROOT / "docs" / "report.svg"
 WIDTH = 102
 SPACE = "&#160;"
-TEXT = re.compile(r'x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)" textLength="(?P<length>[\d.]+)"(?P<rest>[^>]*)>(?P<content>[^<]+)<')
+TEXT = re.compile(
+    r'x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)" textLength="(?P<length>[\d.]+)"(?P<rest>[^>]*)>(?P<content>[^<]+)<'
+)
 
 
 def run() -> str:

@@ -54,6 +54,7 @@ class Runner:
         stdin: bytes = b"",
         environment: Mapping[str, str] | None = None,
         interact: Interaction | None = None,
+        timeout: float = 60,
     ) -> Outcome:
         child = subprocess.Popen(
             command,
@@ -66,7 +67,7 @@ class Runner:
         with child:
             if interact is not None:
                 interact(child)
-            stdout, stderr = child.communicate(stdin, timeout=60)
+            stdout, stderr = child.communicate(stdin, timeout=timeout)
         return Outcome(child.returncode, stdout, THREAD.sub(b"Thread", stderr))
 
     def both(

@@ -1,6 +1,7 @@
 """A fault that cannot be recovered under ``memprot run``: the whole report, and death by the very signal."""
 
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,12 +104,16 @@ def test_it_is_reported_and_the_process_dies_of_its_signal(
     assert (fault["mapping"] is None) == (kind == "unmapped")
 
 
-def test_a_deep_recursion_of_python_and_c_is_reported_as_a_stack_overflow(
+def test_a_deep_recursion_of_python_and_c_overflows_the_stack_where_python_does_not_count_it(
     runner: "Runner", environment: dict[str, str]
 ) -> None:
     broken = "misbehave.write_then_call(ctypes.addressof(byte), 0, break_it)"
     before = "sys.setrecursionlimit(10**9)\nbyte = ctypes.create_string_buffer(1)"
     done = runner.watch(runner.script(program(broken, before)), environment=environment)
+    if sys.version_info >= (3, 12):  # there Python counts the C frames below it
+        assert (done.status, done.document["faults"]) == (1, [])
+        assert "RecursionError" in done.stderr
+        return
     assert done.status == -signal.SIGSEGV
     assert_whole_report(done, "SIGSEGV")
     assert done.fault["kind"] == "unmapped"

@@ -101,6 +101,8 @@ region = Region({size}, shared={shared})
 view = memoryview(region)
 region.protect("{prot}")
 misbehave.read(array.ctypes.data)
+spare = [bytes(1000) for _ in range(4000)]
+spare = spare[-1]  # what lies below it in the heap is free: Python itself goes on for a while
 resource.setrlimit(resource.RLIMIT_AS, (4096, resource.RLIM_INFINITY))
 {breach}
 print("went on")
