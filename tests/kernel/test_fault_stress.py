@@ -34,7 +34,8 @@ def test_each_call_raises_once_in_its_own_thread(run_child: RunChild) -> None:
     assert result["quiet"] == result["at_the_end"] == [0] * 6
     # A neighbour that is like it may have become one with it; it is never more than one.
     assert result["mappings"] == [1] * 6
-    assert result["all_mappings"] <= stress(run_child, "own", "600")["all_mappings"] + 10
+    # Threads bring arenas and stacks along, some tens; a mapping left behind by each call would be thousands.
+    assert result["all_mappings"] < stress(run_child, "own", "600")["all_mappings"] + 100
 
 
 @pytest.mark.parametrize("kind", ["private", "shared"])
