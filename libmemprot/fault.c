@@ -50,19 +50,24 @@ static enum memprot_policy effective_policy(void) {
     return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
 }
 
-// The part of the access that is forbidden: from the address that faulted to its end, or to where its block
-// begins. Zero when the instruction does not tell. May run in a signal handler.
-static size_t bytes_outside(const struct memprot_record *record, ucontext_t *context) {
+// How much of the access is forbidden: from the address that faulted to its end, or to where its block begins. Zero
+// when the instruction does not tell. A general protection fault (an address that no address space has, or one that is
+// not aligned as the instruction wants) comes without an address: only the instruction knows it. May run in a signal
+// handler.
+static void examine_operand(struct memprot_record *record, ucontext_t *context) {
     unsigned char code[MEMPROT_INSTRUCTION_MAX];
     struct memprot_operand operand;
     size_t missing = memprot_access_copy(code, (void *)*memprot_context_instruction(context), sizeof code);
+    record->size = 0;
     if (!memprot_decode_operand(code, sizeof code - missing, context, record->address, &operand) ||
         !operand.known_address)
-        return 0;
+        return;
+    if (record->code == SI_KERNEL && record->address == 0)
+        record->address = operand.address;
     uintptr_t stop = operand.address + operand.size;
     if (record->block.address > record->address && stop > record->block.address)
         stop = record->block.address;
-    return stop - record->address;
+    record->size = stop - record->address;
 }
 
 // May run in a signal handler.
@@ -76,7 +81,7 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
-    record->size = bytes_outside(record, context);
+    examine_operand(record, context);
     if (memprot_fault_in_main_thread() || prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
     uintptr_t instruction = *memprot_context_instruction(context);

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _SIGBUS = 7
+_SI_KERNEL = 0x80  # a general protection fault
 _SEGV_MAPERR = 1  # sigaction(2)
 _REGISTERS_A_LINE = 4
 
@@ -123,6 +124,10 @@ def _appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
         yield from _neighbourhood(evidence["address"], layout)
     else:
         yield [("cyan", "the mappings cannot be read: is /proc mounted?")]
+    if evidence["code"] == _SI_KERNEL and layout.find(evidence["address"]) is not None:
+        yield [
+            ("yellow", "the mapping is there: the instruction wants an aligned address, which --align 16 gives arrays")
+        ]
     yield [("cyan", "registers")]
     registers = [f"{name:>6} {value & (1 << 64) - 1:016x}" for name, value in evidence["registers"].items()]
     for start in range(0, len(registers), _REGISTERS_A_LINE):
