@@ -11,7 +11,7 @@ kernel. A failure is a :class:`memprot.ProtectionError` with the kernel's errno.
 >>> calls.munmap(page, PAGE_SIZE)
 """
 
-from memprot import errors as _errors  # noqa: F401 - registers the exception that these functions raise
+import memprot.errors as _errors  # noqa: F401 - registers the exception that these functions raise
 from memprot._native import madvise, memfd_create, mmap, mprotect, munmap
 
 __all__ = ["madvise", "memfd_create", "mmap", "mprotect", "munmap"]

@@ -12,7 +12,7 @@ import errno as numbers
 import os
 from typing import TYPE_CHECKING
 
-from memprot import _native
+import memprot._native as _native
 from memprot.prot import PAGE_SIZE, Prot
 
 if TYPE_CHECKING:

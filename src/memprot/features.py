@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from memprot import _native
+import memprot._native as _native
 
 __all__ = ["ESSENTIAL", "Feature", "available", "probe"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from memprot import _native
+import memprot._native as _native
 from memprot.faults.error import FaultError
 from memprot.faults.native_record import as_record, from_row
 

@@ -8,7 +8,7 @@ import sys
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from memprot import _native
+import memprot._native as _native
 from memprot.faults.array import find_array
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, PythonFrame
 from memprot.space.maps import AddressSpace

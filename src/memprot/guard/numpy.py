@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
-from memprot import _native
+import memprot._native as _native
 
 if TYPE_CHECKING:
     from types import ModuleType

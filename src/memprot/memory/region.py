@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
-from memprot import _native, calls
+import memprot._native as _native
+import memprot.calls as calls
 from memprot.errors import ProtectionError
 from memprot.flags import Advice, MapFlag
 from memprot.prot import PAGE_SIZE, Prot, as_prot

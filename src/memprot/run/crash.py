@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from memprot import _native
+import memprot._native as _native
 from memprot.faults.document import fault_document
 from memprot.faults.ink import Ink
 from memprot.faults.native_record import ACCESSES, python_frames

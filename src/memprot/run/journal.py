@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from stat import S_ISREG
 
-from memprot import _native
+import memprot._native as _native
 from memprot.run.json_text import json_text
 
 # What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memprot import _native
+import memprot._native as _native
 
 # What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ import os
 import posix
 import sys
 
-from memprot import _native
+import memprot._native as _native
 from memprot.run import stderr
 from memprot.run.neighbours import keep_in_front
 from memprot.run.on_import import when_imported

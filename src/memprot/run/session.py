@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
-from memprot import _native
+import memprot._native as _native
 from memprot.run import stderr
 from memprot.run.journal import Journal
 from memprot.run.summary import summary

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, overload
 
-from memprot import _native
+import memprot._native as _native
 from memprot.space.mapping import Mapping
 
 __all__ = ["Layout", "LayoutDifference"]

@@ -7,7 +7,7 @@ True
 
 from enum import StrEnum
 
-from memprot import _native
+import memprot._native as _native
 from memprot._native import Mapping
 from memprot.prot import as_prot
 
