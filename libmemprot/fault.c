@@ -113,7 +113,7 @@ static bool is_first_to_tell(void) {
 static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     if (to && memprot_chain_is_final(signal) && is_first_to_tell()) {
-        struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE, true);
+        struct memprot_record *record = memprot_record_begin(true);
         if (record) {
             fill(record, info, context, overlay);
             to->describe(record, MEMPROT_POLICY_DIE);
@@ -122,11 +122,6 @@ static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot
         atomic_store(&teller, NOBODY_ANY_MORE);
     }
     memprot_chain_next(signal, info, context);
-}
-
-// May run in a signal handler.
-static void begin_burst(struct memprot_record *record, size_t window) {
-    self.burst = (struct burst){record, record->sequence, window};
 }
 
 // May run in a signal handler.
@@ -201,11 +196,11 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
         return ++self.attempts < ATTEMPT_LIMIT;
     }
     self.attempts = 0;
-    struct memprot_record *record = memprot_record_begin(MEMPROT_OWNER_ANYONE, false);
+    struct memprot_record *record = memprot_record_begin(false);
     if (!record && fold(overlay, first, count))
         return true;
     if (!record)
-        record = memprot_record_begin(MEMPROT_OWNER_ANYONE, true);
+        record = memprot_record_begin(true);
     if (!record) {
         memprot_overlay_close(overlay, first, count);
         return false;
@@ -217,7 +212,7 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
     memprot_record_route(record, owner);
-    begin_burst(record, 1);
+    self.burst = (struct burst){record, record->sequence, .window = 1};
     memprot_record_publish(record);
     if (to)
         to->deliver(owner, policy);

@@ -222,13 +222,12 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
 // May run in a signal handler.
 enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write, size_t window,
                                           int direction, size_t *first, size_t *count) {
-    uint8_t prot = overlay->prot[page];
     if (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
         uint8_t state = atomic_load_explicit(&overlay->state[page], memory_order_acquire);
         errno = EFAULT;
         return state == MEMPROT_PAGE_FOREIGN ? MEMPROT_REFUSED : MEMPROT_RETRY;
     }
-    prot = overlay->prot[page]; // stable now: whoever changes it has to close the page, hence own it, first
+    uint8_t prot = overlay->prot[page]; // stable now: whoever changes it has to close the page, hence own it, first
     if (overlay->backing != MEMPROT_BACKING_GUARD && permits(prot, write)) {
         set_state(overlay, page, 1, MEMPROT_PAGE_REAL);
         return MEMPROT_ALLOWED;

@@ -25,7 +25,7 @@ static bool move_state(size_t index, uint8_t from, uint8_t to) {
 }
 
 // May run in a signal handler.
-struct memprot_record *memprot_record_begin(int owner, bool last_resort) {
+struct memprot_record *memprot_record_begin(bool last_resort) {
     int count = last_resort ? MEMPROT_RECORDS : MEMPROT_RECORDS - LAST_RESORT;
     for (int index = 0; index < count; index++) {
         if (!move_state((size_t)index, FREE, FILLING))
@@ -42,7 +42,7 @@ struct memprot_record *memprot_record_begin(int owner, bool last_resort) {
         record->count = 0;
         record->folded = 0;
         record->block = (struct memprot_block){0};
-        atomic_store(&owners[index], owner);
+        atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }
     return NULL;

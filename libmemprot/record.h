@@ -52,9 +52,9 @@ struct memprot_record {
 /// Who may claim a record: a thread by its id, or whoever ends a scope.
 enum { MEMPROT_OWNER_ANYONE = 0 };
 
-/// A record to fill, or NULL when all are in use. Some are kept back for who asks with @p last_resort.
-/// May run in a signal handler.
-struct memprot_record *memprot_record_begin(int owner, bool last_resort);
+/// A record to fill, anyone's until it is routed, or NULL when all are in use. Some are kept back for who asks with @p
+/// last_resort. May run in a signal handler.
+struct memprot_record *memprot_record_begin(bool last_resort);
 
 /// Makes a filled record visible to claimers. May run in a signal handler.
 void memprot_record_publish(struct memprot_record *record);

@@ -80,10 +80,10 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
     return Py_NewRef(self);
 }
 
-// The claimed faults as an exception, remembered by the scope; NULL without an exception set when there are
-// none.
-static PyObject *take(Scope *scope, bool anyone) {
-    PyObject *records = memprot_claim(anyone), *error = NULL;
+// What was claimed as an exception, remembered by the scope; NULL without an exception set when there is nothing. Takes
+// over the reference to the records, NULL where claiming failed.
+static PyObject *error_of(PyObject *records, Scope *scope) {
+    PyObject *error = NULL;
     if (records && PyList_GET_SIZE(records) > 0) {
         error = memprot_claim_error(records);
         if (error && scope && PyList_Append(scope->faults, error) < 0)
@@ -92,6 +92,8 @@ static PyObject *take(Scope *scope, bool anyone) {
     Py_XDECREF(records);
     return PyErr_Occurred() ? NULL : memprot_unraised_join(error);
 }
+
+static PyObject *take(Scope *scope, bool anyone) { return error_of(memprot_claim(anyone), scope); }
 
 static PyObject *raise_or_none(PyObject *error) {
     if (error) {
@@ -109,17 +111,9 @@ static PyObject *scope_exit(Scope *self, PyObject *args) {
     // The scope is left before anything that runs Python: even an interrupted claim leaves no scope open.
     PyObject *records = memprot_claim(true);
     leave(self);
-    PyObject *error = NULL;
     if (records && memprot_unraised_disarm() < 0)
         Py_CLEAR(records);
-    if (records && PyList_GET_SIZE(records) > 0) {
-        error = memprot_claim_error(records);
-        if (error && PyList_Append(self->faults, error) < 0)
-            Py_CLEAR(error);
-    }
-    Py_XDECREF(records);
-    if (!PyErr_Occurred())
-        error = memprot_unraised_join(error);
+    PyObject *error = error_of(records, self);
     if (error && PyObject_HasAttrString(value, "others") && Py_TYPE(value) == Py_TYPE(error)) {
         // The block is being left by a fault already: what came on top of it goes along.
         PyObject *merged = PyObject_CallMethod(value, "_join", "N", error);
@@ -127,8 +121,7 @@ static PyObject *scope_exit(Scope *self, PyObject *args) {
         error = NULL;
     }
     Py_DECREF(self);
-    PyObject *result = raise_or_none(error);
-    return result;
+    return raise_or_none(error);
 }
 
 static PyObject *scope_check(Scope *self, PyObject *unused) {

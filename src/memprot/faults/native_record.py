@@ -99,6 +99,16 @@ def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
     return (region.address, region.size, region.stack) if region else None
 
 
+def place_beside(address: int, start: int, size: int) -> tuple[FaultKind, int]:
+    """Which side of a block an address lies on, and how far from that end.
+
+    >>> place_beside(0x1008, 0x1000, 8), place_beside(0xFFF, 0x1000, 8)
+    (('overflow', 0), ('underflow', -1))
+    """
+    stop = start + size
+    return ("overflow", address - stop) if address >= stop else ("underflow", address - start)
+
+
 def as_record(native: NativeRecord) -> FaultRecord:
     """Complete a record with what can be found out now: names, symbols, the mapping.
 
@@ -113,10 +123,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
     elif native.guard:
         kind = "unmapped"
     if block:
-        start, size, _ = block
-        overflow = native.address >= start + size
-        kind = "overflow" if overflow else "underflow"
-        distance = native.address - start - size if overflow else native.address - start
+        kind, distance = place_beside(native.address, *block[:2])
     return FaultRecord(
         kind=kind,
         access=ACCESSES[native.access],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import memprot._native as _native
 from memprot.faults.document import fault_document
 from memprot.faults.ink import Ink
-from memprot.faults.native_record import ACCESSES, python_frames
+from memprot.faults.native_record import ACCESSES, place_beside, python_frames
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame
 from memprot.faults.report import render, wants_color
 from memprot.printable import printable
@@ -73,8 +73,7 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
     if "block" in evidence:
         start, size = evidence["block"]
         block = Block(start, size, _frames(evidence["allocated"]), None, None, None)
-        kind = "overflow" if address >= start + size else "underflow"
-        distance = address - start - size if kind == "overflow" else address - start
+        kind, distance = place_beside(address, start, size)
     elif evidence["signal"] == _SIGBUS:
         kind = "bus"
     return FaultRecord(
