@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,6 +105,19 @@ class Runner:
         command = [sys.executable, *flags, "-m", "memprot", "run", "--json", path.name, *options, *program]
         done = self.run(command, environment=environment, interact=interact)
         return Watched(done.status, done.stdout.decode(), done.stderr.decode(), json.loads(path.read_text()))
+
+    @staticmethod
+    def signal_when_ready(number: int) -> Interaction:
+        """Sends a signal once the program has said ready and sleeps."""
+
+        def interact(child: "subprocess.Popen[bytes]") -> None:
+            assert child.stdout is not None
+            assert child.stdout.read(6) == b"ready\n"
+            while b") S " not in Path(f"/proc/{child.pid}/stat").read_bytes():
+                time.sleep(0.01)
+            child.send_signal(number)
+
+        return interact
 
     def script(self, text: str, name: str = "app.py") -> str:
         path = self.folder / name

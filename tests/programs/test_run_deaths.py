@@ -2,15 +2,12 @@
 
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.programs.conftest import Runner, Watched
 
 PROGRAM = """
@@ -184,21 +181,10 @@ def test_abort_is_the_programs_own(runner: "Runner", environment: dict[str, str]
     assert (done.status, done.stderr) == (-signal.SIGABRT, b"")
 
 
-def signal_when_ready(number: int):  # type: ignore[no-untyped-def]
-    def interact(child: "subprocess.Popen[bytes]") -> None:
-        assert child.stdout is not None
-        assert child.stdout.read(6) == b"ready\n"
-        while b") S " not in Path(f"/proc/{child.pid}/stat").read_bytes():
-            time.sleep(0.01)
-        child.send_signal(number)
-
-    return interact
-
-
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS])
 def test_a_fault_signal_sent_from_outside_ends_it_without_a_report(
     runner: "Runner", environment: dict[str, str], number: int
 ) -> None:
     script = runner.script(program("import time; time.sleep(60)"))
-    done = runner.both(script, environment=environment, interact=signal_when_ready(number))
+    done = runner.both(script, environment=environment, interact=runner.signal_when_ready(number))
     assert (done.status, done.stderr) == (-number, b"")

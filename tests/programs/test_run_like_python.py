@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +20,6 @@ print(sorted(item for item in os.environ.items() if item[0] != "_"))
 print([type(finder) for finder in sys.meta_path if "memprot" not in type(finder).__module__])
 print("sitecustomize" in sys.modules, [entry for entry in sys.path_importer_cache if "startup" in entry])
 """
-
-
-def signal_when_ready(number: int):  # type: ignore[no-untyped-def]
-    def interact(child: "subprocess.Popen[bytes]") -> None:
-        assert child.stdout is not None
-        assert child.stdout.read(6) == b"ready\n"
-        while b") S " not in Path(f"/proc/{child.pid}/stat").read_bytes():
-            time.sleep(0.01)
-        child.send_signal(number)
-
-    return interact
 
 
 def test_a_script_sees_the_world_as_python_shows_it(runner: "Runner") -> None:
@@ -142,7 +130,7 @@ def test_a_program_ends_as_under_python(runner: "Runner", text: str, status: int
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_from_outside_ends_it_as_it_would_end_python(runner: "Runner", number: int) -> None:
     script = runner.script("import time\nprint('ready', flush=True)\ntime.sleep(60)")
-    assert runner.both(script, interact=signal_when_ready(number)).status == -number
+    assert runner.both(script, interact=runner.signal_when_ready(number)).status == -number
 
 
 def test_a_program_may_handle_its_own_signals(runner: "Runner") -> None:
@@ -151,7 +139,7 @@ def test_a_program_may_handle_its_own_signals(runner: "Runner") -> None:
         "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(42))\n"
         "print('ready', flush=True)\ntime.sleep(60)\n"
     )
-    assert runner.both(script, interact=signal_when_ready(signal.SIGTERM)).status == 42
+    assert runner.both(script, interact=runner.signal_when_ready(signal.SIGTERM)).status == 42
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS"])
