@@ -28,6 +28,7 @@ from memprot.faults import engine as _engine  # noqa: F401
 from memprot.faults.error import FaultError
 from memprot.memory.region import Region, guarded
 from memprot.prot import PAGE_SIZE, Prot
+from memprot.reason import Reason
 from memprot.space.mapping import Mapping
 from memprot.space.maps import AddressSpace
 
@@ -38,6 +39,7 @@ __all__ = [
     "Mapping",
     "Prot",
     "ProtectionError",
+    "Reason",
     "Region",
     "catch_faults",
     "guarded",

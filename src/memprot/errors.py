@@ -13,12 +13,14 @@ import os
 from typing import TYPE_CHECKING
 
 import memprot._native as _native
-from memprot.prot import PAGE_SIZE, Prot
+from memprot.prot import PAGE_SIZE
+from memprot.request import address_text, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from memprot._native import Mapping
+    from memprot.reason import Reason
 
 __all__ = ["ProtectionError"]
 
@@ -62,7 +64,7 @@ class ProtectionError(OSError):
     :ivar stop: the address after it, or None.
     :ivar mapping: the :class:`memprot.Mapping` that refused, or None.
     :ivar applied: the ranges ``(start, stop)`` that the call had changed already when it failed.
-    :ivar reason: why it failed, or None when that is unknown.
+    :ivar reason: a :class:`memprot.Reason`: why it failed, or None when that is unknown.
     :ivar hint: what to do about it, or None.
 
     >>> from memprot import ProtectionError, calls
@@ -78,7 +80,7 @@ class ProtectionError(OSError):
     stop: int | None
     mapping: "Mapping | None"
     applied: tuple[tuple[int, int], ...]
-    reason: object
+    reason: "Reason | None"
     hint: str | None
     _arguments: tuple[object, ...]
 
@@ -102,7 +104,7 @@ class ProtectionError(OSError):
         return rebuilt, (self.errno, self.call, self._arguments), self.__dict__
 
     def __str__(self) -> str:
-        sentence = f"{_request(self.call, self._arguments)} failed with {_cause(self)}"
+        sentence = f"{describe(self.call, self._arguments)} failed with {_cause(self)}"
         return sentence if self.hint is None else f"{sentence}: {self.hint}"
 
 
@@ -117,7 +119,7 @@ def _hint(number: int, call: str | None, arguments: tuple[object, ...]) -> str |
     if number == numbers.EINVAL and call in _ALIGNED and arguments:
         address = int(arguments[0])  # type: ignore[call-overload]
         if address % PAGE_SIZE:
-            below = _address(address - address % PAGE_SIZE)
+            below = address_text(address - address % PAGE_SIZE)
             return f"the address must be a multiple of the page size, as {below} is"
     return None if call is None else _HINTS.get((call, number))
 
@@ -125,52 +127,6 @@ def _hint(number: int, call: str | None, arguments: tuple[object, ...]) -> str |
 def _cause(error: OSError) -> str:
     number = error.errno or 0
     return f"{numbers.errorcode.get(number, f'errno {number}')} ({error.strerror})"
-
-
-def _address(word: int) -> str:
-    return hex(word % 2**64)
-
-
-def _range(start: int, length: int) -> str:
-    return f"{length % 2**64} bytes at {_address(start)}"
-
-
-def _mprotect(address: int, length: int, prot: int) -> str:
-    return f"mprotect of {_range(address, length)} to {Prot(prot % 2**64)}"
-
-
-def _mmap(address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> str:
-    place = f"{length % 2**64} bytes" if address == 0 else _range(address, length)
-    source = f"descriptor {fd} from offset {offset}" if fd != -1 else "no file"
-    return f"mmap of {place} as {Prot(prot % 2**64)} with flags {_address(flags)} and {source}"
-
-
-def _munmap(address: int, length: int) -> str:
-    return f"munmap of {_range(address, length)}"
-
-
-def _madvise(address: int, length: int, advice: int) -> str:
-    return f"madvise of {_range(address, length)} with advice {advice:d}"
-
-
-def _memfd_create(name: str | bytes, flags: int) -> str:
-    return f"memfd_create of {name!r} with flags {_address(flags)}"
-
-
-_REQUESTS: "dict[str, Callable[..., str]]" = {
-    "mprotect": _mprotect,
-    "mmap": _mmap,
-    "munmap": _munmap,
-    "madvise": _madvise,
-    "memfd_create": _memfd_create,
-}
-
-
-def _request(call: str | None, arguments: tuple[object, ...]) -> str:
-    if call is None:
-        return "a memory system call"
-    describe = _REQUESTS.get(call)
-    return call if describe is None or not arguments else describe(*arguments)
 
 
 _native.set_error_factory(ProtectionError)
