@@ -101,9 +101,9 @@ def pkey_get(key: int) -> KeyRights:
     >>> try:
     ...     rights = calls.pkey_get(0)
     ... except ProtectionError:
-    ...     rights = calls.KeyRights.NONE
+    ...     rights = calls.KeyRights.UNRESTRICTED
     >>> rights
-    <KeyRights.NONE: 0>
+    <KeyRights.UNRESTRICTED: 0>
     """
     return KeyRights(_native.pkey_get(key))
 

@@ -21,7 +21,7 @@ class KeyRights(IntFlag):
     True
     """
 
-    NONE = 0
+    UNRESTRICTED = 0
     """Nothing is disabled."""
     DISABLE_ACCESS = 0x1
     """No reads and no writes; executing stays possible."""
