@@ -22,7 +22,7 @@ except ImportError as error:
     ) from error
 
 from memprot._native import catch_faults
-from memprot.calls import mprotect
+from memprot.calls import mprotect, pkey_mprotect
 from memprot.errors import ProtectionError
 from memprot.faults import engine as _engine  # noqa: F401
 from memprot.faults.error import FaultError
@@ -44,4 +44,5 @@ __all__ = [
     "catch_faults",
     "guarded",
     "mprotect",
+    "pkey_mprotect",
 ]
