@@ -65,7 +65,10 @@ class ProtectionError(OSError):
     :ivar mapping: the :class:`memprot.Mapping` that refused, or None.
     :ivar applied: the ranges ``(start, stop)`` that the call had changed already when it failed.
     :ivar reason: a :class:`memprot.Reason`: why it failed, or None when that is unknown.
+    :ivar explanation: the cause in words, with the values; None when it is unknown.
     :ivar hint: what to do about it, or None.
+
+    What is an attribute afterwards may be given by name. Without, the error claims nothing but its errno.
 
     >>> from memprot import ProtectionError, calls
     >>> try:
@@ -81,23 +84,43 @@ class ProtectionError(OSError):
     mapping: "Mapping | None"
     applied: tuple[tuple[int, int], ...]
     reason: "Reason | None"
+    explanation: str | None
     hint: str | None
     _arguments: tuple[object, ...]
 
-    def __new__(cls, number: int, call: str | None = None, arguments: tuple[object, ...] = ()) -> "ProtectionError":
+    def __new__(
+        cls,
+        number: int,
+        call: str | None = None,
+        arguments: tuple[object, ...] = (),
+        *,
+        reason: "Reason | None" = None,
+        start: int | None = None,
+        stop: int | None = None,
+        mapping: "Mapping | None" = None,
+        applied: tuple[tuple[int, int], ...] = (),
+        explanation: str | None = None,
+        hint: str | None = None,
+    ) -> "ProtectionError":
         if cls is ProtectionError and number in _PERMISSION:
             cls = _ProtectionPermissionError
         self = super().__new__(cls, number, os.strerror(number))
         self.call = call
-        self.start = self.stop = self.mapping = self.reason = None
-        self.applied = ()
-        self.hint = _hint(number, call, arguments)
+        self.start = start
+        self.stop = stop
+        self.mapping = mapping
+        self.reason = reason
+        self.applied = applied
+        self.explanation = explanation
+        self.hint = hint if hint is not None else _hint(number, call, arguments)
         self._arguments = arguments
         return self
 
-    def __init__(self, number: int, call: str | None = None, arguments: tuple[object, ...] = ()) -> None:
+    def __init__(
+        self, number: int, call: str | None = None, arguments: tuple[object, ...] = (), **diagnosis: object
+    ) -> None:
         # OSError settled everything when the object was made; its own __init__ would take the arguments.
-        del number, call, arguments
+        del number, call, arguments, diagnosis
 
     def __reduce__(self) -> "tuple[Callable[..., ProtectionError], tuple[object, ...], dict[str, object]]":
         rebuilt = ProtectionError if type(self) is _ProtectionPermissionError else type(self)
@@ -105,7 +128,8 @@ class ProtectionError(OSError):
 
     def __str__(self) -> str:
         sentence = f"{describe(self.call, self._arguments)} failed with {_cause(self)}"
-        return sentence if self.hint is None else f"{sentence}: {self.hint}"
+        said = "; ".join(part for part in (self.explanation, self.hint) if part is not None)
+        return f"{sentence}: {said}" if said else sentence
 
 
 class _ProtectionPermissionError(ProtectionError, PermissionError):

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from memprot import PAGE_SIZE, Mapping, Prot, ProtectionError
+from memprot import PAGE_SIZE, Mapping, Prot, ProtectionError, Reason
 
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
@@ -56,6 +56,32 @@ def test_an_undiagnosed_error_claims_nothing() -> None:
     assert (error.start, error.stop, error.mapping, error.reason, error.hint) == (None,) * 5
     assert error.applied == ()
     assert error.call == "mprotect"
+
+
+def test_what_is_known_of_the_cause_is_given_by_name_and_said_after_the_errno() -> None:
+    error = ProtectionError(
+        errno.ENOMEM,
+        "mprotect",
+        (0x1000, 8192, Prot.READ),
+        reason=Reason.HOLE,
+        start=0x2000,
+        stop=0x3000,
+        applied=((0x1000, 0x2000),),
+        explanation="nothing is mapped at 0x2000-0x3000",
+        hint="map it first",
+    )
+    assert (error.reason, error.start, error.stop, error.applied) == (
+        Reason.HOLE,
+        0x2000,
+        0x3000,
+        ((0x1000, 0x2000),),
+    )
+    assert str(error) == (
+        "mprotect of 8192 bytes at 0x1000 to r-- failed with ENOMEM (Cannot allocate memory): "
+        "nothing is mapped at 0x2000-0x3000; map it first"
+    )
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
 
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EACCES])
