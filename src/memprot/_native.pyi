@@ -303,8 +303,8 @@ def pkey_alloc(flags: int = 0, rights: int = 0) -> int:
 
     :param flags: none exist yet.
     :param rights: :class:`memprot.flags.KeyRights`: what the calling thread shall not be able to do with its pages.
-    :raises memprot.ProtectionError: with the kernel's errno; where the CPU has no keys that is EINVAL or, on other
-        kernels, ENOSPC, which also means that all keys are in use.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOSPC when all keys are in use. Where the CPU has no keys
+        that is ENOSPC too, but EINVAL for the first such call of a process on x86-64.
     :raises TypeError: for an argument that is no int (bool and float are none).
     :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
 
@@ -399,8 +399,8 @@ def shm_unlink(name: str | bytes) -> None:
     """Take the name of POSIX shared memory away; its memory goes when nobody has it open or mapped.
 
     :param name: as :func:`shm_open` takes it.
-    :raises memprot.ProtectionError: as shm_unlink(3): EINVAL for a name that cannot be, ENOENT for one that is not
-        there, EACCES without permission.
+    :raises memprot.ProtectionError: as shm_unlink(3): ENOENT for a name that is not there or cannot be, EACCES without
+        permission.
     :raises TypeError: for a name that is neither str nor bytes.
     :raises ValueError: for a name with a zero byte.
 
