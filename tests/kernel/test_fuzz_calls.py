@@ -17,7 +17,7 @@ def test_any_arguments_are_refused_in_one_sentence_or_answered_as_the_kernel_doe
     name: str, fuzzing: bool, fuzz_seed: int
 ) -> None:
     count = 100_000 if fuzzing else 1_000
-    command = [sys.executable, PROGRAM, name, str(count), str(fuzz_seed)]
+    command = [sys.executable, str(PROGRAM), name, str(count), str(fuzz_seed)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     print(done.stdout)

@@ -27,7 +27,7 @@ ARENA_END: Final = ARENA + PAGES * PAGE_SIZE
 LOW_END: Final = 16 * PAGE_SIZE
 SPACE_END: Final = 1 << 57
 PRIVATE: Final = MapFlag.PRIVATE | MapFlag.ANONYMOUS
-FRESH_EVERY: Final = 50
+FRESH_EVERY: Final = 50  # calls; one that is asked for its errno on a fresh arena needs a fresh one itself
 PREFIX: Final = f"memprot-fuzz-{os.getpid()}-"
 NO_INTS: Final = (True, False, 1.0, float("nan"), None, "r-x", b"1", (), [1], 1j, object())
 BEYOND: Final = (1 << 64, -(1 << 63) - 1, 1 << 200, -(1 << 200))
@@ -282,6 +282,8 @@ def raw_errno(call: str, given: tuple[Any, ...]) -> int | None:
     if call == "mincore":
         return raw(call, (*given, ctypes.addressof(answers)))
     if call == "mremap":
+        # With FIXED it has unmapped the new place even where it fails.
+        arena.refresh()
         return raw(call, (*given[:4], given[4] or 0))
     if call in ("memfd_create", "set_name"):
         text = next((value for value in given if isinstance(value, str | bytes)), None)
@@ -358,7 +360,7 @@ def main(call: str, count: int, seed: int) -> int:
     if call == "mseal":
         arena.seal_only_what_stays()
     for n in range(count):
-        if n % FRESH_EVERY == 0 and call != "mseal":
+        if (n % FRESH_EVERY == 0 or call == "mremap") and call != "mseal":
             arena.refresh()
         given, must_refuse = ARGUMENTS[call](rng), None
         if rng.random() < 0.1:
