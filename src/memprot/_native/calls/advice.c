@@ -39,8 +39,8 @@ MEMPROT_CALL(madvise, memprot_call_none, .parameters = {"addr", "length", "advic
 // One (start, stop) of process_madvise; -1 with an exception set.
 static int take_range(const struct memprot_call *call, Py_ssize_t k, PyObject *item, struct iovec *ret) {
     if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) != 2) {
-        PyErr_Format(PyExc_TypeError, "%s() argument 'ranges[%zd]' must be a pair (start, stop), not %.200s", call->name,
-                     k, Py_TYPE(item)->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s() argument 'ranges[%zd]' must be a pair (start, stop), not %.200s",
+                     call->name, k, Py_TYPE(item)->tp_name);
         return -1;
     }
     uint64_t ends[2];

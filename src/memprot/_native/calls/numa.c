@@ -190,8 +190,12 @@ static PyObject *move(const struct memprot_call *call, PyObject *const *gathered
     PyObject *result = NULL;
     if (take_moves(call, pages, nodes, &moves) == 0) {
         const uint64_t registers[] = {
-            words[0], (uint64_t)moves.count,   (uintptr_t)moves.pages, nodes == Py_None ? 0 : (uintptr_t)moves.nodes,
-            (uintptr_t)moves.status, words[3],
+            words[0],
+            (uint64_t)moves.count,
+            (uintptr_t)moves.pages,
+            nodes == Py_None ? 0 : (uintptr_t)moves.nodes,
+            (uintptr_t)moves.status,
+            words[3],
         };
         int error;
         result = memprot_call_make(call, registers, &error) == -1 ? memprot_call_failed(call, gathered, error)
