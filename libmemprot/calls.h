@@ -9,6 +9,10 @@
 #include <stdint.h>
 #include <sys/syscall.h>
 
+/// Any system call, by its number.
+/// @return what it returns, -1 with errno set where it fails. May run in a signal handler.
+long memprot_syscall(long number, const uint64_t words[6]);
+
 /// mprotect(2). @return 0, or -1 with errno set. May run in a signal handler.
 static inline int memprot_mprotect(uintptr_t address, size_t length, unsigned long prot) {
     // May run in a signal handler.
@@ -18,21 +22,3 @@ static inline int memprot_mprotect(uintptr_t address, size_t length, unsigned lo
     errno = (int)-result;
     return -1;
 }
-
-/// mmap(2).
-/// @param[in] offset in bytes, a multiple of the page size.
-/// @return the address, or MAP_FAILED as an integer (UINTPTR_MAX) with errno set. May run in a signal
-/// handler.
-uintptr_t memprot_mmap(uintptr_t address, size_t length, unsigned long prot, unsigned long flags, unsigned long fd,
-                       uint64_t offset);
-
-/// munmap(2). @return 0, or -1 with errno set. May run in a signal handler.
-int memprot_munmap(uintptr_t address, size_t length);
-
-/// madvise(2). @return 0, or -1 with errno set. May run in a signal handler.
-int memprot_madvise(uintptr_t address, size_t length, unsigned long advice);
-
-/// memfd_create(2).
-/// @param[in] name ends with a zero byte; shown as `/memfd:name` in /proc/PID/maps.
-/// @return the descriptor, or -1 with errno set. May run in a signal handler.
-int memprot_memfd_create(const char *name, unsigned long flags);

@@ -22,7 +22,7 @@ except ImportError as error:
     ) from error
 
 from memprot._native import catch_faults
-from memprot.calls import mprotect
+from memprot.calls import mprotect, pkey_mprotect
 from memprot.diagnosis.verdict import Verdict, check
 from memprot.errors import ProtectionError
 from memprot.faults import engine as _engine  # noqa: F401
@@ -47,4 +47,5 @@ __all__ = [
     "check",
     "guarded",
     "mprotect",
+    "pkey_mprotect",
 ]

@@ -13,7 +13,7 @@ from memprot.space.mapping import MappingKind
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-# The system calls (_native/calls.c)
+# The system calls (_native/calls/)
 
 def mprotect(addr: int, length: int, prot: int) -> None:
     """Change the protection of the pages that hold ``[addr, addr + length)``.
@@ -129,6 +129,358 @@ def memfd_create(name: str | bytes, flags: int = 1) -> int:
     >>> fd = calls.memfd_create("scratch")
     >>> os.ftruncate(fd, 4096)
     >>> os.close(fd)
+    """
+
+def pkey_mprotect(addr: int, length: int, prot: int, pkey: int) -> None:
+    """Change the protection of pages, and the protection key that they belong to.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :param prot: a :class:`memprot.Prot`, or the number it stands for.
+    :param pkey: from :func:`pkey_alloc`; 0 is the key of all other memory, -1 leaves the key as mprotect does.
+        The kernel looks at the lower 32 bits.
+    :raises memprot.ProtectionError: with the kernel's errno; EINVAL for a key that is not allocated. Not atomic,
+        as :func:`mprotect` is not.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile when ``length`` is more than 1 MiB.
+
+    Source: pkey_mprotect(2), mm/mprotect.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> calls.pkey_mprotect(address, PAGE_SIZE, Prot.READ, -1)
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def mseal(addr: int, length: int, flags: int = 0) -> None:
+    """Seal the mappings of a range: until the process ends nothing unmaps, moves or re-protects them.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :param flags: none exist yet.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM when part of the range is not mapped, and
+        then nothing is sealed; ENOSYS before Linux 6.10.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    There is no way back: the memory stays until the process ends. Other threads run meanwhile when ``length`` is more
+    than 1 MiB.
+
+    Source: mseal(2), mm/mseal.c.
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     calls.mseal(1, 4096)
+    ... except ProtectionError as error:
+    ...     print(error.call)
+    mseal
+    """
+
+def mremap(addr: int, old: int, new: int, flags: int = 0, new_addr: int | None = None) -> int:
+    """Grow, shrink or move a mapping; its new address.
+
+    :param addr: its first byte; must be a multiple of the page size.
+    :param old: how much of it, in bytes; 0 makes a second mapping of a shared one.
+    :param new: how much it shall be, in bytes.
+    :param flags: :class:`memprot.flags.RemapFlag`; without ``MAYMOVE`` it stays where it is.
+    :param new_addr: where to, with ``FIXED``, or a wish with ``DONTUNMAP``; None otherwise.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM when it cannot grow where it is and may not
+        move; EFAULT when the range is not mapped.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile when ``old`` is more than 1 MiB.
+
+    Source: mremap(2), mm/mremap.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> address = calls.mremap(address, PAGE_SIZE, 2 * PAGE_SIZE, calls.RemapFlag.MAYMOVE)
+    >>> calls.munmap(address, 2 * PAGE_SIZE)
+    """
+
+def mlock(addr: int, length: int) -> None:
+    """Keep pages in memory: they are read in now and are never swapped out.
+
+    :param addr: the first byte; the kernel rounds it down to its page.
+    :param length: in bytes; the pages that hold any of the range are meant.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM for more than RLIMIT_MEMLOCK allows, or where
+        part of the range is not mapped: the pages before it are locked then.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile. A child made by fork(2) has no locked pages.
+
+    Source: mlock(2), mm/mlock.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> calls.mlock(address, PAGE_SIZE)
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def mlock2(addr: int, length: int, flags: int) -> None:
+    """As :func:`mlock`, with flags.
+
+    :param addr: the first byte; the kernel rounds it down to its page.
+    :param length: in bytes; the pages that hold any of the range are meant.
+    :param flags: :class:`memprot.flags.LockFlag`. The kernel looks at the lower 32 bits.
+    :raises memprot.ProtectionError: with the kernel's errno, as mlock; EINVAL for unknown flags.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile.
+
+    Source: mlock2(2), mm/mlock.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> calls.mlock2(address, PAGE_SIZE, calls.LockFlag.ONFAULT)
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def munlock(addr: int, length: int) -> None:
+    """Let pages be swapped out again, however often they were locked.
+
+    :param addr: the first byte; the kernel rounds it down to its page.
+    :param length: in bytes; the pages that hold any of the range are meant.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM where part of the range is not mapped: the pages
+        before it are unlocked then.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile when ``length`` is more than 1 MiB.
+
+    Source: munlock(2), mm/mlock.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> calls.mlock(address, PAGE_SIZE)
+    >>> calls.munlock(address, PAGE_SIZE)
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def mlockall(flags: int) -> None:
+    """Keep all the process's memory in memory.
+
+    :param flags: :class:`memprot.flags.LockAllFlag`. The kernel looks at the lower 32 bits.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM for more than RLIMIT_MEMLOCK allows, EINVAL for
+        unknown flags or for ONFAULT alone.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile.
+
+    Source: mlockall(2), mm/mlock.c.
+
+    >>> from memprot import calls
+    >>> calls.mlockall(calls.LockAllFlag.FUTURE | calls.LockAllFlag.ONFAULT)
+    >>> calls.munlockall()
+    """
+
+def munlockall() -> None:
+    """Let all the process's memory be swapped out again, and no longer lock what is mapped in future.
+
+    :raises memprot.ProtectionError: with the kernel's errno; EINTR for a signal that ends the process.
+
+    Other threads run meanwhile.
+
+    Source: munlockall(2), mm/mlock.c.
+
+    >>> from memprot import calls
+    >>> calls.munlockall()
+    """
+
+def pkey_alloc(flags: int = 0, rights: int = 0) -> int:
+    """Allocate a protection key; the key.
+
+    :param flags: none exist yet.
+    :param rights: :class:`memprot.flags.KeyRights`: what the calling thread shall not be able to do with its pages.
+    :raises memprot.ProtectionError: with the kernel's errno; where the CPU has no keys that is EINVAL or, on other
+        kernels, ENOSPC, which also means that all keys are in use.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Source: pkey_alloc(2), mm/mprotect.c.
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     key = calls.pkey_alloc(0, calls.KeyRights.DISABLE_WRITE)
+    ...     calls.pkey_free(key)
+    ... except ProtectionError as error:
+    ...     key = None
+    """
+
+def pkey_free(key: int) -> None:
+    """Give a protection key back. Pages that have it keep it, and the rights to it stay as they are.
+
+    :param key: from :func:`pkey_alloc`. The kernel looks at the lower 32 bits.
+    :raises memprot.ProtectionError: with the kernel's errno; EINVAL for a key that is not allocated.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Source: pkey_free(2), mm/mprotect.c.
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     calls.pkey_free(15)
+    ... except ProtectionError as error:
+    ...     print(error.call)
+    pkey_free
+    """
+
+def pkey_get(key: int) -> int:
+    """The number of what :func:`memprot.calls.pkey_get` tells.
+
+    >>> from memprot import ProtectionError, _native
+    >>> try:
+    ...     _native.pkey_get(16)
+    ... except ProtectionError as error:
+    ...     print(error.strerror)
+    Invalid argument
+    """
+
+def pkey_set(key: int, rights: int) -> None:
+    """Say what the calling thread may not do with the pages of a protection key; other threads are not affected.
+
+    :param key: from :func:`pkey_alloc`.
+    :param rights: :class:`memprot.flags.KeyRights`.
+    :raises memprot.ProtectionError: EINVAL for a key outside 0 to 15 or unknown rights, ENOSYS where this CPU and
+        kernel have no protection keys.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    The CPU has a register for it: no system call is made, and whether the key is allocated is not looked at. With key
+    0, DISABLE_ACCESS ends the program at its next instruction that reads memory.
+
+    Source: pkey_set(3), pkeys(7).
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     calls.pkey_set(16, calls.KeyRights.DISABLE_WRITE)
+    ... except ProtectionError as error:
+    ...     print(error.strerror)
+    Invalid argument
+    """
+
+def shm_open(name: str | bytes, flags: int, mode: int = 0o600) -> int:
+    """Open POSIX shared memory, or make it; its descriptor, which execve(2) closes.
+
+    :param name: "/name": one slash, then at most 255 bytes without any.
+    :param flags: those of :mod:`os`: ``O_RDONLY`` or ``O_RDWR``, perhaps with ``O_CREAT``, ``O_EXCL``, ``O_TRUNC``. The
+        kernel looks at the lower 32 bits.
+    :param mode: the permissions of what is made, less the umask.
+    :raises memprot.ProtectionError: as shm_open(3): EINVAL for a name that cannot be, ENOENT for one that is not there,
+        EEXIST with ``O_CREAT | O_EXCL`` for one that is, EACCES without permission.
+    :raises TypeError: for a name that is neither str nor bytes, or flags or mode that are no int.
+    :raises ValueError: for a name with a zero byte.
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    It has no bytes until os.ftruncate() gives it some, and stays until :func:`shm_unlink`. Other threads run meanwhile.
+
+    Source: shm_open(3), shm_overview(7).
+
+    >>> import os
+    >>> from memprot import calls
+    >>> name = f"/memprot-example-{os.getpid()}"
+    >>> fd = calls.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    >>> calls.shm_unlink(name)
+    >>> os.close(fd)
+    """
+
+def shm_unlink(name: str | bytes) -> None:
+    """Take the name of POSIX shared memory away; its memory goes when nobody has it open or mapped.
+
+    :param name: as :func:`shm_open` takes it.
+    :raises memprot.ProtectionError: as shm_unlink(3): EINVAL for a name that cannot be, ENOENT for one that is not
+        there, EACCES without permission.
+    :raises TypeError: for a name that is neither str nor bytes.
+    :raises ValueError: for a name with a zero byte.
+
+    Source: shm_unlink(3), shm_overview(7).
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     calls.shm_unlink("/memprot-never-made")
+    ... except ProtectionError as error:
+    ...     print(error.strerror)
+    No such file or directory
+    """
+
+def brk(addr: int = 0) -> int:
+    """Move the program break, the end of the heap; where it is then.
+
+    :param addr: where to, to the byte; 0 only asks.
+    :raises memprot.ProtectionError: ENOMEM when the kernel leaves the break elsewhere: below the heap's start, above
+        RLIMIT_DATA, or where something is mapped.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    The kernel reports no error; this compares what it answers with what was asked. The C library is told, because
+    its malloc uses the break too: memory that you add stays yours, but whatever malloc has put above ``addr`` is gone
+    when you lower it, and the program most likely with it. Where other threads run C code, they may move it meanwhile.
+
+    Source: brk(2), mm/mmap.c.
+
+    >>> from memprot import PAGE_SIZE, calls
+    >>> before = calls.brk()
+    >>> calls.brk(before + PAGE_SIZE) - before == PAGE_SIZE
+    True
+    >>> calls.brk(before) == before
+    True
+    """
+
+def sbrk(n: int) -> int:
+    """Move the program break by a number of bytes; where it was before: the start of the new memory.
+
+    :param n: how far, in bytes; negative lowers it.
+    :raises memprot.ProtectionError: ENOMEM as for :func:`brk`, and where the break would leave 64 bits.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    As for :func:`brk`, the C library is told, and what malloc has above the new break is gone.
+
+    Source: sbrk(2), mm/mmap.c.
+
+    >>> from memprot import calls
+    >>> calls.sbrk(4096) + 4096 == calls.sbrk(-4096)
+    True
+    """
+
+def set_mdwe(bits: int) -> None:
+    """Deny the process memory that becomes executable, for good.
+
+    :param bits: :class:`memprot.flags.DenyWriteExecute`.
+    :raises memprot.ProtectionError: with the kernel's errno; EINVAL for unknown bits or a kernel without the option
+        (before Linux 6.3), EPERM where a bit would be taken back.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Threads that run already are covered as well, and so are programs started with execve(2).
+
+    Source: PR_SET_MDWE(2const), kernel/sys.c.
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     calls.set_mdwe(1 << 40)
+    ... except ProtectionError as error:
+    ...     print(error.strerror)
+    Invalid argument
+    """
+
+def get_mdwe() -> int:
+    """The number of what :func:`memprot.calls.get_mdwe` tells.
+
+    >>> from memprot import _native
+    >>> _native.get_mdwe()
+    0
     """
 
 def set_error_factory(factory: Callable[[int, str, tuple[object, ...]], BaseException] | None, /) -> None:

@@ -2,16 +2,121 @@
 
 Each is the C function itself, with the arguments in the order of the man page. An argument is an int (or an
 IntFlag) and reaches the kernel as a whole 64-bit register, so that what the kernel refuses is refused by the
-kernel. A failure is a :class:`memprot.ProtectionError` with the kernel's errno.
+kernel. A failure is a :class:`memprot.ProtectionError` with the kernel's errno. The flags of
+:mod:`memprot.flags` are here under the same names.
 
 >>> from memprot import PAGE_SIZE, Prot, calls
->>> from memprot.flags import MapFlag
->>> page = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS)
+>>> page = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS)
 >>> calls.mprotect(page, PAGE_SIZE, Prot.READ)
 >>> calls.munmap(page, PAGE_SIZE)
 """
 
+import memprot._native as _native
 import memprot.errors as _errors  # noqa: F401 - registers the exception that these functions raise
-from memprot._native import madvise, memfd_create, mmap, mprotect, munmap
+from memprot._native import (
+    brk,
+    madvise,
+    memfd_create,
+    mlock,
+    mlock2,
+    mlockall,
+    mmap,
+    mprotect,
+    mremap,
+    mseal,
+    munlock,
+    munlockall,
+    munmap,
+    pkey_alloc,
+    pkey_free,
+    pkey_mprotect,
+    pkey_set,
+    sbrk,
+    set_mdwe,
+    shm_open,
+    shm_unlink,
+)
+from memprot.flags import (
+    Advice,
+    DenyWriteExecute,
+    KeyRights,
+    LockAllFlag,
+    LockFlag,
+    MapFlag,
+    MemfdFlag,
+    RemapFlag,
+    SyncFlag,
+)
 
-__all__ = ["madvise", "memfd_create", "mmap", "mprotect", "munmap"]
+__all__ = [
+    "Advice",
+    "DenyWriteExecute",
+    "KeyRights",
+    "LockAllFlag",
+    "LockFlag",
+    "MapFlag",
+    "MemfdFlag",
+    "RemapFlag",
+    "SyncFlag",
+    "brk",
+    "get_mdwe",
+    "madvise",
+    "memfd_create",
+    "mlock",
+    "mlock2",
+    "mlockall",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "mseal",
+    "munlock",
+    "munlockall",
+    "munmap",
+    "pkey_alloc",
+    "pkey_free",
+    "pkey_get",
+    "pkey_mprotect",
+    "pkey_set",
+    "sbrk",
+    "set_mdwe",
+    "shm_open",
+    "shm_unlink",
+]
+
+
+def pkey_get(key: int) -> KeyRights:
+    """What the calling thread may not do with the pages of a protection key.
+
+    :param key: from :func:`pkey_alloc`; 0 is the key of all memory that was given no other.
+    :raises memprot.ProtectionError: EINVAL for a key outside 0 to 15, ENOSYS where this CPU and kernel have no
+        protection keys.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    The CPU has a register for it: no system call is made, and whether the key is allocated is not looked at.
+
+    Source: pkey_get(3), pkeys(7).
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     rights = calls.pkey_get(0)
+    ... except ProtectionError:
+    ...     rights = calls.KeyRights.UNRESTRICTED
+    >>> rights
+    <KeyRights.UNRESTRICTED: 0>
+    """
+    return KeyRights(_native.pkey_get(key))
+
+
+def get_mdwe() -> DenyWriteExecute:
+    """What the process has denied itself with :func:`set_mdwe`; 0 is nothing.
+
+    :raises memprot.ProtectionError: EINVAL where the kernel does not know the option (before Linux 6.3).
+
+    Source: PR_GET_MDWE(2const), kernel/sys.c.
+
+    >>> from memprot import calls
+    >>> calls.get_mdwe()
+    <DenyWriteExecute: 0>
+    """
+    return DenyWriteExecute(_native.get_mdwe())

@@ -34,12 +34,57 @@ def _mmap(address: int, length: int, prot: int, flags: int, fd: int, offset: int
     return f"mmap of {place} as {Prot(prot % 2**64)} with flags {address_text(flags)} and {source}"
 
 
-def _munmap(address: int, length: int) -> str:
-    return f"munmap of {_range(address, length)}"
+def _pkey_mprotect(address: int, length: int, prot: int, pkey: int) -> str:
+    return f"pkey_mprotect of {_range(address, length)} to {Prot(prot % 2**64)} with key {pkey}"
+
+
+def _mremap(address: int, old: int, new: int, flags: int, new_address: int | None) -> str:
+    place = "" if new_address is None else f" at {address_text(new_address)}"
+    return f"mremap of {_range(address, old)} to {new % 2**64} bytes{place} with flags {address_text(flags)}"
 
 
 def _madvise(address: int, length: int, advice: int) -> str:
     return f"madvise of {_range(address, length)} with advice {advice:d}"
+
+
+def _break(address: int) -> str:
+    return f"brk to {address_text(address)}"
+
+
+def _move_break(n: int) -> str:
+    return f"sbrk of {n} bytes"
+
+
+def _pkey_alloc(flags: int, rights: int) -> str:
+    return f"pkey_alloc with flags {address_text(flags)} and rights {address_text(rights)}"
+
+
+def _pkey_set(key: int, rights: int) -> str:
+    return f"pkey_set of key {key} to rights {address_text(rights)}"
+
+
+def _shm_open(name: str | bytes, flags: int, mode: int) -> str:
+    return f"shm_open of {name!r} with flags {address_text(flags)} and mode {mode % 2**64:#o}"
+
+
+def _of_range(call: str) -> "Callable[..., str]":
+    return lambda address, length: f"{call} of {_range(address, length)}"
+
+
+def _of_range_with_flags(call: str) -> "Callable[..., str]":
+    return lambda address, length, flags: f"{call} of {_range(address, length)} with flags {address_text(flags)}"
+
+
+def _of_flags(call: str) -> "Callable[..., str]":
+    return lambda flags: f"{call} with flags {address_text(flags)}"
+
+
+def _of_name(call: str) -> "Callable[..., str]":
+    return lambda name: f"{call} of {name!r}"
+
+
+def _of_key(call: str) -> "Callable[..., str]":
+    return lambda key: f"{call} of key {key}"
 
 
 def _memfd_create(name: str | bytes, flags: int) -> str:
@@ -48,10 +93,21 @@ def _memfd_create(name: str | bytes, flags: int) -> str:
 
 _REQUESTS: "dict[str, Callable[..., str]]" = {
     "mprotect": _mprotect,
+    "pkey_mprotect": _pkey_mprotect,
     "mmap": _mmap,
-    "munmap": _munmap,
+    "mremap": _mremap,
     "madvise": _madvise,
+    "brk": _break,
+    "sbrk": _move_break,
+    "pkey_alloc": _pkey_alloc,
+    "pkey_set": _pkey_set,
     "memfd_create": _memfd_create,
+    "shm_open": _shm_open,
+    **{call: _of_range(call) for call in ("munmap", "mlock", "munlock")},
+    **{call: _of_range_with_flags(call) for call in ("mlock2", "mseal")},
+    **{call: _of_flags(call) for call in ("mlockall", "set_mdwe")},
+    **{call: _of_name(call) for call in ("shm_unlink",)},
+    **{call: _of_key(call) for call in ("pkey_free", "pkey_get")},
 }
 
 

@@ -4,11 +4,12 @@ import ctypes
 import errno
 import inspect
 import os
+import re
 import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from memprot.flags import Advice, MapFlag, MemfdFlag
 
 ANONYMOUS = MapFlag.PRIVATE | MapFlag.ANONYMOUS
 RW = Prot.READ | Prot.WRITE
-NAMES = ["mprotect", "mmap", "munmap", "madvise", "memfd_create"]
+FUNCTIONS = {name: getattr(calls, name) for name in calls.__all__ if not isinstance(getattr(calls, name), type)}
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ def test_the_call_at_the_top_is_the_very_function_of_the_binding() -> None:
 
 
 def test_nothing_is_lost_between_the_binding_and_the_module() -> None:
-    assert sorted(calls.__all__) == sorted(NAMES)
-    for name in NAMES:
-        assert getattr(calls, name) is getattr(_native, name)
-        assert ">>>" in inspect.getdoc(getattr(calls, name))  # type: ignore[operator]
+    for name, function in FUNCTIONS.items():
+        assert str(inspect.signature(function)).partition(" ->")[0].replace(": int", "") == str(
+            inspect.signature(getattr(_native, name))
+        )
     assert str(inspect.signature(calls.mmap)) == "(addr, length, prot, flags, fd=-1, offset=0)"
 
 
@@ -100,18 +101,41 @@ def test_negative_numbers_are_twos_complement(pages: int) -> None:
 
 PARAMETERS = {
     "mprotect": {"addr": 0, "length": 0, "prot": 0},
+    "pkey_mprotect": {"addr": 0, "length": 0, "prot": 0, "pkey": -1},
+    "pkey_alloc": {"flags": 1, "rights": 0},
+    "pkey_free": {"key": -1},
+    "pkey_get": {"key": 16},
+    "pkey_set": {"key": 16, "rights": 0},
+    "mseal": {"addr": 0, "length": 0, "flags": 0},
+    "mremap": {"addr": 1, "old": 0, "new": 0, "flags": 0},
+    "mlock": {"addr": 0, "length": 0},
+    "mlock2": {"addr": 0, "length": 0, "flags": 0},
+    "munlock": {"addr": 0, "length": 0},
+    "mlockall": {"flags": 0},
+    "munlockall": {},
+    "brk": {"addr": 0},
+    "sbrk": {"n": 0},
+    "set_mdwe": {"bits": 1 << 40},
+    "get_mdwe": {},
+    "shm_open": {"flags": 0, "mode": 0},
+    "shm_unlink": {},
     "mmap": {"addr": 0, "length": 0, "prot": 0, "flags": 0, "fd": -1, "offset": 0},
     "munmap": {"addr": 0, "length": 0},
     "madvise": {"addr": 0, "length": 0, "advice": 0},
     "memfd_create": {"flags": 0},
 }
 CASES = [(name, parameter) for name, parameters in PARAMETERS.items() for parameter in parameters]
+NAMED = ("memfd_create", "shm_open")
+
+
+def test_every_call_is_in_the_tables() -> None:
+    assert PARAMETERS.keys() == FUNCTIONS.keys()
 
 
 @pytest.mark.parametrize(("name", "parameter"), CASES)
 @pytest.mark.parametrize("value", [True, False, 1.0, None, "r-x", b"1"])
 def test_what_is_no_int_is_a_type_error_naming_the_parameter(name: str, parameter: str, value: object) -> None:
-    arguments: dict[str, Any] = {"name": "x"} if name == "memfd_create" else {}
+    arguments: dict[str, Any] = {"name": "x"} if name in NAMED else {}
     with pytest.raises(TypeError, match=rf"{name}\(\) argument '{parameter}' .* {type(value).__name__}"):
         getattr(calls, name)(**arguments, **(PARAMETERS[name] | {parameter: value}))
 
@@ -119,7 +143,7 @@ def test_what_is_no_int_is_a_type_error_naming_the_parameter(name: str, paramete
 @pytest.mark.parametrize(("name", "parameter"), CASES)
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 1 << 20000], ids=["above", "below", "far"])
 def test_what_does_not_fit_64_bits_is_an_overflow_naming_the_parameter(name: str, parameter: str, value: int) -> None:
-    arguments: dict[str, Any] = {"name": "x"} if name == "memfd_create" else {}
+    arguments: dict[str, Any] = {"name": "x"} if name in NAMED else {}
     with pytest.raises(OverflowError, match=f"'{parameter}'"):
         getattr(calls, name)(**arguments, **(PARAMETERS[name] | {parameter: value}))
 
@@ -196,12 +220,13 @@ def test_memfd_names_are_kept_to_the_byte(name: str | bytes) -> None:
         os.close(fd)
 
 
+@pytest.mark.parametrize("call", [calls.memfd_create, lambda name: calls.shm_open(name, 0), calls.shm_unlink])
 @pytest.mark.parametrize(
     ("name", "exception"), [("a\0b", ValueError), (b"\0", ValueError), (1, TypeError), (None, TypeError)]
 )
-def test_memfd_names_that_cannot_be_are_refused(name: Any, exception: type[Exception]) -> None:
+def test_names_that_cannot_be_are_refused(call: Callable[[Any], object], name: Any, exception: type[Exception]) -> None:
     with pytest.raises(exception):
-        calls.memfd_create(name)
+        call(name)
 
 
 FAILURES: list[tuple[str, tuple[Any, ...], int]] = [
@@ -209,6 +234,31 @@ FAILURES: list[tuple[str, tuple[Any, ...], int]] = [
     ("mmap", (0, 0, 1, ANONYMOUS), errno.EINVAL),
     ("mmap", (0, PAGE_SIZE, 1, MapFlag.PRIVATE), errno.EBADF),
     ("munmap", (1, PAGE_SIZE), errno.EINVAL),
+    ("pkey_mprotect", (0, PAGE_SIZE, 1, -1), errno.ENOMEM),
+    ("pkey_alloc", (1, 0), errno.EINVAL),
+    ("pkey_free", (15,), errno.EINVAL),
+    ("pkey_get", (16,), errno.EINVAL),
+    ("pkey_get", (-1,), errno.EINVAL),
+    ("pkey_set", (1 << 32, 0), errno.EINVAL),
+    ("pkey_set", (0, 1 << 32), errno.EINVAL),
+    ("mseal", (0, PAGE_SIZE), errno.ENOMEM),
+    ("mseal", (0, PAGE_SIZE, 1), errno.EINVAL),
+    ("mremap", (0, PAGE_SIZE, PAGE_SIZE), errno.EFAULT),
+    ("mremap", (0, PAGE_SIZE, PAGE_SIZE, 1 << 32, 0), errno.EINVAL),
+    ("mlock", (0, PAGE_SIZE), errno.ENOMEM),
+    ("mlock2", (0, PAGE_SIZE, 2), errno.EINVAL),
+    ("munlock", (0, PAGE_SIZE), errno.ENOMEM),
+    ("mlockall", (0,), errno.EINVAL),
+    ("brk", (1,), errno.ENOMEM),
+    ("brk", (-1,), errno.ENOMEM),
+    ("sbrk", (1 << 63,), errno.ENOMEM),
+    ("sbrk", (-(1 << 63),), errno.ENOMEM),
+    ("sbrk", (1 << 47,), errno.ENOMEM),
+    ("set_mdwe", (1 << 32,), errno.EINVAL),
+    ("shm_open", ("/no/such", os.O_RDONLY), errno.EINVAL),
+    ("shm_open", ("/memprot-no-such", os.O_RDONLY), errno.ENOENT),
+    ("shm_unlink", ("/memprot-no-such",), errno.ENOENT),
+    ("shm_unlink", ("/",), errno.EINVAL),
     ("madvise", (0, PAGE_SIZE, 9999), errno.EINVAL),
     ("memfd_create", ("x" * 250,), errno.EINVAL),
 ]
@@ -219,7 +269,8 @@ def test_a_failure_carries_the_call_and_the_errno(name: str, arguments: tuple[An
     with pytest.raises(ProtectionError) as caught:
         getattr(calls, name)(*arguments)
     assert (caught.value.errno, caught.value.call) == (number, name)
-    assert str(caught.value).startswith(f"{name} of ")
+    assert re.match(rf"{name} (of|to|with) ", str(caught.value))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_read_only_file_cannot_be_mapped_writable_and_that_is_a_permission_error() -> None:

@@ -22,9 +22,10 @@ SAFE = frozenset(
         "process_vm_writev pthread_self pthread_sigmask pwrite read readlink rename sched_yield setitimer setrlimit "
         "sigaction sigaddset sigaltstack sigdelset sigemptyset sigfillset sigprocmask sigismember sysconf "
         "stat syscall tgkill unlink waitpid write writev "
-        # In assembly; and the unwinder, of which backtrace.h says why it is sound.
+        # In assembly or an instruction; and the unwinder, of which backtrace.h says why it is sound.
         "memprot_access_copy memprot_access_load memprot_access_store _Unwind_Backtrace _Unwind_GetIP "
-        "memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strnlen",
+        "memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strnlen "
+        "__get_cpuid_count",
     )
 )
 NO_CALLS = frozenset(

@@ -77,13 +77,19 @@ class Process:
 
     def reads_imply_execute(self) -> bool:
         """Whether readable memory becomes executable too (READ_IMPLIES_EXEC, personality(2))."""
-        if self.pid is None:
+        if self.pid is None and hasattr(_native, "personality"):
             return bool(_native.personality(_ASK_PERSONALITY) & _READ_IMPLIES_EXEC)
-        return bool(int(self._text("personality") or "0", 16) & _READ_IMPLIES_EXEC)
+        name = "thread-self" if self.pid is None else self.pid
+        return bool(int(_native.read_small_file(f"/proc/{name}/personality"), 16) & _READ_IMPLIES_EXEC)
 
     def denies_write_execute(self) -> bool:
         """Whether PR_SET_MDWE is in force. Of another process nobody can know; then False."""
-        return self.pid is None and bool(_native.get_mdwe() & _REFUSE_EXEC_GAIN)
+        if self.pid is not None:
+            return False
+        try:
+            return bool(_native.get_mdwe() & _REFUSE_EXEC_GAIN)
+        except OSError:
+            return False  # a kernel that does not know the option
 
     def limit(self, which: int) -> int:
         """A soft limit of getrlimit(2), in its unit; 2**64 - 1: none."""
