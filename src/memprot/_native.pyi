@@ -718,6 +718,28 @@ def near_mapping_limit() -> bool:
     True
     """
 
+def has_room_for(size: int, /) -> bool:
+    """Whether the process may have so many more bytes of private writable memory; True is certain.
+
+    :param size: in bytes. More than 1 MiB is not tried.
+
+    They are mapped for a moment: it is the kernel's own accounting that answers.
+
+    Source: mmap(2), mm/vma.c.
+
+    >>> from memprot import _native
+    >>> _native.has_room_for(4096), _native.has_room_for(1 << 60)
+    (True, False)
+    """
+
+def stack_address() -> int:
+    """An address in the calling thread's stack.
+
+    >>> from memprot import AddressSpace, _native
+    >>> AddressSpace().find(_native.stack_address()).prot & 3
+    <Prot.READ|WRITE: 3>
+    """
+
 # Features (_native/features.c)
 
 def try_features() -> tuple[tuple[str, bool, int, str | None, int, int], ...]:

@@ -13,7 +13,8 @@ __all__ = ["Memory", "Process", "max_map_count", "memory_of_the_system", "number
 _READ_IMPLIES_EXEC = 0x0400000
 _ASK_PERSONALITY = 0xFFFFFFFF
 _REFUSE_EXEC_GAIN = 1
-_MAY = {"mr": Prot.READ, "mw": Prot.WRITE, "me": Prot.EXEC}
+_PLAIN = ("anonymous", "heap", "stack")
+_MAY = {"mr": int(Prot.READ), "mw": int(Prot.WRITE), "me": int(Prot.EXEC)}
 
 
 class Process:
@@ -50,14 +51,17 @@ class Process:
             self._flags[mapping] = found
         return found
 
-    def may_become(self, mapping: Mapping, wanted: Prot) -> Prot:
-        """What of a wanted protection the mapping may have at all."""
-        if not wanted & ~mapping.prot or _is_plain(mapping):
+    def may_become(self, mapping: Mapping, present: int, wanted: int) -> int:
+        """What of a wanted protection the mapping may have at all, given the present one."""
+        if not wanted & ~present or _is_plain(mapping):
             return wanted
         flags = self.flags(mapping)
         if not flags:
             return wanted
-        return wanted & (mapping.prot | sum((bit for name, bit in _MAY.items() if name in flags), Prot.NONE))
+        for name, bit in _MAY.items():
+            if name in flags:
+                present |= bit
+        return wanted & present
 
     def is_sealed(self, mapping: Mapping) -> bool:
         """Whether mseal(2) was called on the mapping."""
@@ -74,6 +78,10 @@ class Process:
     def may_be_near_mapping_limit(self) -> bool:
         """False when two more mappings are certainly allowed; found without counting where possible."""
         return self.pid is not None or _native.near_mapping_limit()
+
+    def has_room_for(self, size: int) -> bool:
+        """True when so many more bytes of private writable memory are certainly allowed; found without reading."""
+        return self.pid is None and _native.has_room_for(size)
 
     def reads_imply_execute(self) -> bool:
         """Whether readable memory becomes executable too (READ_IMPLIES_EXEC, personality(2))."""
@@ -108,6 +116,10 @@ class Process:
     def has_seccomp_filter(self) -> bool:
         """Whether system calls are filtered (mode 2 in /proc/PID/status)."""
         return "\nSeccomp:\t2\n" in self._text("status")
+
+    def holds_our_stack(self, mapping: Mapping) -> bool:
+        """Whether the calling thread's stack lies in a mapping."""
+        return _native.stack_address() in mapping
 
     def opened_for_writing(self, mapping: Mapping) -> bool | None:
         """Whether the file behind a mapping was opened for writing too; None where that cannot be told."""
@@ -197,4 +209,4 @@ def number_from(text: str, key: str) -> int:
 
 def _is_plain(mapping: Mapping) -> bool:
     """Whether it is private memory without a file, which may become anything."""
-    return mapping.inode == 0 and not mapping.shared and mapping.kind in ("anonymous", "heap", "stack")
+    return mapping.inode == 0 and not mapping.shared and mapping.kind in _PLAIN

@@ -32,3 +32,5 @@ class Refusal(NamedTuple):
     """The address after it."""
     mapping: "Mapping | None" = None
     """The mapping that refuses."""
+    applied: tuple[tuple[int, int], ...] = ()
+    """The ranges that the call had changed already when it was refused."""

@@ -9,10 +9,9 @@ Source: do_mprotect_pkey and mprotect_fixup in mm/mprotect.c, mm/vma.c.
 import errno
 from typing import TYPE_CHECKING, NamedTuple
 
-import memprot._native as _native
 from memprot.diagnosis.forbidden import forbidden
 from memprot.diagnosis.limits import data_limit, mapping_limit, overcommit
-from memprot.diagnosis.place import named, span
+from memprot.diagnosis.place import named
 from memprot.diagnosis.process import Process, max_map_count
 from memprot.diagnosis.range import hole, misaligned, wraps
 from memprot.diagnosis.refusal import Refusal
@@ -24,11 +23,15 @@ if TYPE_CHECKING:
 
     from memprot._native import Mapping
 
-__all__ = ["Request", "Walk"]
+__all__ = ["Request", "Walk", "sealed", "wrong_arguments"]
 
-_GROWS = Prot.GROWSDOWN | Prot.GROWSUP
-_ACCESS = Prot.READ | Prot.WRITE | Prot.EXEC
+# Plain numbers: an IntFlag makes an object of each result, and a request may meet thousands of mappings.
+_READ, _WRITE, _EXEC = int(Prot.READ), int(Prot.WRITE), int(Prot.EXEC)
+_ACCESS = _READ | _WRITE | _EXEC
+_GROWSDOWN, _GROWSUP = int(Prot.GROWSDOWN), int(Prot.GROWSUP)
+_GROWS = _GROWSDOWN | _GROWSUP
 _KNOWN = sum(member.value for member in Prot)  # SEM and what the architecture adds are among them
+_WORD = 2**64 - 1
 
 
 class Request(NamedTuple):
@@ -43,6 +46,35 @@ class Request(NamedTuple):
     length: int
     prot: int
     key: int = -1
+
+
+def wrong_arguments(request: Request) -> Refusal | None:
+    """What is wrong with a request whatever is mapped; None: nothing.
+
+    >>> from memprot.diagnosis.walk import Request, wrong_arguments
+    >>> wrong_arguments(Request(0, 4096, 1 << 40)).reason
+    <Reason.UNKNOWN_FLAGS: 'unknown_flags'>
+    """
+    address, length, prot = request.address & _WORD, request.length & _WORD, request.prot & _WORD
+    if prot & _GROWS == _GROWS:
+        return Refusal(
+            errno.EINVAL, Reason.BOTH_GROWS, "GROWSDOWN and GROWSUP exclude each other", "leave one of them out"
+        )
+    if address % PAGE_SIZE:
+        return misaligned(address)
+    if length == 0:
+        return None
+    stop = address + -(-length // PAGE_SIZE) * PAGE_SIZE
+    if stop > _WORD:
+        return wraps(address, length)
+    if unknown := prot & ~_KNOWN:
+        return Refusal(
+            errno.EINVAL,
+            Reason.UNKNOWN_FLAGS,
+            f"the bits {unknown:#x} of the protection mean nothing to this kernel",
+            "use the flags of memprot.Prot",
+        )
+    return None
 
 
 class Walk:
@@ -67,41 +99,26 @@ class Walk:
 
     def refusal(self, request: Request) -> Refusal | None:
         """What would refuse the request; None: nothing."""
-        address, length, prot, key = (word % 2**64 for word in request)
-        if prot & _GROWS == _GROWS:
-            return Refusal(
-                errno.EINVAL, Reason.BOTH_GROWS, "GROWSDOWN and GROWSUP exclude each other", "leave one of them out"
-            )
-        if address % PAGE_SIZE:
-            return misaligned(address)
-        if length == 0:
-            return None
-        stop = address + -(-length // PAGE_SIZE) * PAGE_SIZE
-        if stop >= 2**64:
-            return wraps(address, length)
-        if unknown := prot & ~_KNOWN:
-            return Refusal(
-                errno.EINVAL,
-                Reason.UNKNOWN_FLAGS,
-                f"the bits {unknown:#x} of the protection mean nothing to this kernel",
-                "use the flags of memprot.Prot",
-            )
-        return self._walk(address, stop, prot)
+        refusal = wrong_arguments(request)
+        if refusal is not None or request.length & _WORD == 0:
+            return refusal
+        address, length = request.address & _WORD, request.length & _WORD
+        return self._walk(address, address + -(-length // PAGE_SIZE) * PAGE_SIZE, request.prot & _WORD)
 
     def _walk(self, address: int, stop: int, prot: int) -> Refusal | None:
         mapping = self._process.next_mapping(address)
         if mapping is None or mapping.start >= stop:
             return hole(address, stop)
         self.start = address
-        if prot & Prot.GROWSDOWN:
+        if prot & _GROWSDOWN:
             self.start = mapping.start
         elif mapping.start > address:
             return hole(address, mapping.start)
-        if prot & _GROWS and not (prot & Prot.GROWSDOWN and self._process.grows_down(mapping)):
+        if prot & _GROWS and not (prot & _GROWSDOWN and self._process.grows_down(mapping)):
             return _not_growing(mapping, prot, address, stop)
-        wanted = Prot(prot & _ACCESS)
-        implied = bool(wanted & Prot.READ) and not wanted & Prot.EXEC and self._process.reads_imply_execute()
-        denies = bool(wanted & Prot.EXEC or implied) and self._process.denies_write_execute()
+        wanted = prot & _ACCESS
+        implied = wanted & (_READ | _EXEC) == _READ and self._process.reads_imply_execute()
+        denies = (implied or wanted & _EXEC != 0) and self._process.denies_write_execute()
         at = mapping.start
         before = None
         while mapping is not None and mapping.start < stop:
@@ -118,29 +135,28 @@ class Walk:
         return hole(at, stop)
 
     def _refusal_of(
-        self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: Prot, implied: bool, denies: bool
+        self,
+        before: "Mapping | None",
+        mapping: "Mapping",
+        start: int,
+        stop: int,
+        wanted: int,
+        implied: bool,
+        denies: bool,
     ) -> Refusal | None:
-        process = self._process
-        if implied and process.may_become(mapping, Prot.EXEC):
-            wanted |= Prot.EXEC
-        allowed = process.may_become(mapping, wanted)
+        process, present = self._process, int(mapping.prot)
+        if implied and process.may_become(mapping, present, _EXEC):
+            wanted |= _EXEC
+        allowed = process.may_become(mapping, present, wanted)
         if allowed != wanted:
-            return forbidden(process, mapping, wanted & ~allowed, start, stop)
-        if denies and wanted & Prot.EXEC and (wanted & Prot.WRITE or not mapping.prot & Prot.EXEC):
+            return forbidden(process, mapping, Prot(wanted & ~allowed), start, stop)
+        if denies and wanted & _EXEC and (wanted & _WRITE or not present & _EXEC):
             return _denied(mapping, wanted, implied, start, stop)
         if self._sealed(mapping, start):
-            return Refusal(
-                errno.EPERM,
-                Reason.SEALED,
-                f"{named(mapping)} is sealed (mseal)",
-                "a sealed mapping stays as it is until the process ends",
-                start,
-                stop,
-                mapping,
-            )
-        if mapping.prot == wanted:
+            return sealed(mapping, start, stop)
+        if present == wanted:
             return None
-        if wanted & Prot.WRITE:
+        if wanted & _WRITE:
             refusal = self._room_for(mapping, start, stop)
             if refusal is not None:
                 return refusal._replace(start=start, stop=stop, mapping=mapping)
@@ -148,7 +164,7 @@ class Walk:
 
     def _room_for(self, mapping: "Mapping", start: int, stop: int) -> Refusal | None:
         """Whether so much of a mapping may become writable."""
-        if mapping.shared or mapping.prot & Prot.WRITE:
+        if mapping.shared or int(mapping.prot) & _WRITE or self._process.has_room_for(stop - start):
             return None
         refusal = data_limit(self._process, stop - start)
         if refusal is not None and not self._process.grows_down(mapping):
@@ -159,7 +175,7 @@ class Walk:
         return refusal
 
     def _split(
-        self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: Prot
+        self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int
     ) -> Refusal | None:
         """Whether the mapping can be split where the request begins and ends in it."""
         needed = (start > mapping.start) + (stop < mapping.stop)
@@ -177,7 +193,7 @@ class Walk:
         return mapping_limit(self._count - needed, needed, mapping)
 
     def _merges(
-        self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: Prot
+        self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int
     ) -> bool:
         """Whether the part becomes one with a neighbour, as far as that can be seen."""
         if start == mapping.start:
@@ -188,7 +204,7 @@ class Walk:
         return after is not None and after.start == stop and _alike(mapping, after, wanted)
 
 
-def _alike(lower: "Mapping", upper: "Mapping", wanted: Prot) -> bool:
+def _alike(lower: "Mapping", upper: "Mapping", wanted: int) -> bool:
     """Whether two neighbours would be one mapping if the one that changes had the wanted protection."""
     return (
         wanted in (lower.prot, upper.prot)
@@ -198,8 +214,27 @@ def _alike(lower: "Mapping", upper: "Mapping", wanted: Prot) -> bool:
     )
 
 
+def sealed(mapping: "Mapping", start: int, stop: int) -> Refusal:
+    """A sealed mapping.
+
+    >>> from memprot import Mapping
+    >>> from memprot.diagnosis.walk import sealed
+    >>> sealed(Mapping(0x1000, 0x2000, "r--"), 0x1000, 0x2000).hint
+    'a sealed mapping stays as it is until the process ends'
+    """
+    return Refusal(
+        errno.EPERM,
+        Reason.SEALED,
+        f"{named(mapping)} is sealed (mseal)",
+        "a sealed mapping stays as it is until the process ends",
+        start,
+        stop,
+        mapping,
+    )
+
+
 def _not_growing(mapping: "Mapping", prot: int, start: int, stop: int) -> Refusal:
-    flag, end = ("GROWSDOWN", "start") if prot & Prot.GROWSDOWN else ("GROWSUP", "end")
+    flag, end = ("GROWSDOWN", "start") if prot & _GROWSDOWN else ("GROWSUP", "end")
     return Refusal(
         errno.EINVAL,
         Reason.NOT_GROWING,
@@ -211,8 +246,8 @@ def _not_growing(mapping: "Mapping", prot: int, start: int, stop: int) -> Refusa
     )
 
 
-def _denied(mapping: "Mapping", wanted: Prot, implied: bool, start: int, stop: int) -> Refusal:
-    said = "writable and executable at once" if wanted & Prot.WRITE else "executable after it was not"
+def _denied(mapping: "Mapping", wanted: int, implied: bool, start: int, stop: int) -> Refusal:
+    said = "writable and executable at once" if wanted & _WRITE else "executable after it was not"
     why = " (readable memory becomes executable here: READ_IMPLIES_EXEC, personality(2))" if implied else ""
     return Refusal(
         errno.EACCES,
