@@ -490,11 +490,11 @@ def set_error_factory(factory: Callable[[int, str, tuple[object, ...]], BaseExce
         the exception to raise. When it fails for want of memory, the plain OSError is raised instead.
     :raises TypeError: for what cannot be called.
 
-    :mod:`memprot.errors` registers :class:`memprot.ProtectionError`.
+    :mod:`memprot.diagnosis.factory` registers what makes a :class:`memprot.ProtectionError`.
 
-    >>> import memprot.errors
     >>> from memprot import _native
-    >>> _native.set_error_factory(memprot.errors.ProtectionError)
+    >>> from memprot.diagnosis.factory import diagnosed
+    >>> _native.set_error_factory(diagnosed)
     """
 
 # Mappings (_native/mapping.c)

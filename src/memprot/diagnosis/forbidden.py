@@ -25,6 +25,14 @@ def forbidden(process: Process, mapping: Mapping, missing: Prot, start: int, sto
     :param start: the first address of the mapping that the request touches; ``stop`` the one after the last.
 
     Source: do_mmap in mm/mmap.c, shmem_mmap in mm/shmem.c.
+
+    >>> from memprot import AddressSpace
+    >>> from memprot.diagnosis.forbidden import forbidden
+    >>> from memprot.diagnosis.process import Process
+    >>> from memprot.prot import Prot
+    >>> vvar = next(mapping for mapping in AddressSpace() if mapping.kind == "vvar")
+    >>> forbidden(Process(), vvar, Prot.WRITE, vvar.start, vvar.stop).reason
+    <Reason.SPECIAL_MAPPING: 'special_mapping'>
     """
     what = named(mapping)
     ordinary = mapping.path is not None and mapping.kind not in ("kernel", "vvar", "vdso", "secret")
@@ -49,7 +57,13 @@ def forbidden(process: Process, mapping: Mapping, missing: Prot, start: int, sto
 
 
 def write_sealed(mapping: Mapping) -> bool:
-    """Whether a descriptor of ours shows that the file behind a mapping is sealed against writing."""
+    """Whether a descriptor of ours shows that the file behind a mapping is sealed against writing.
+
+    >>> from memprot import AddressSpace
+    >>> from memprot.diagnosis.forbidden import write_sealed
+    >>> write_sealed(next(iter(AddressSpace())))
+    False
+    """
     for fd in _descriptors():
         try:
             found = os.fstat(fd)

@@ -7,7 +7,7 @@ import memprot._native as _native
 from memprot.diagnosis.refusal import Refusal
 from memprot.reason import Reason
 
-__all__ = ["has_keys", "key_cause", "pkey_alloc_cause"]
+__all__ = ["has_keys", "key_cause", "pkey_alloc_cause", "rights_cause"]
 
 _KEYS = 16
 _RIGHTS = 0x3
@@ -47,6 +47,22 @@ def key_cause(number: int, key: int, *_: int) -> Refusal | None:
         f"the protection key {key} has not been allocated, or has been freed",
         f"use a key that pkey_alloc has given; there are {_KEYS}, and 0 is that of all other memory",
     )
+
+
+def rights_cause(number: int, key: int, *_: int) -> Refusal | None:
+    """Why the rights of a key cannot be asked for or set: that is done in the CPU, whether the key is allocated
+    or not.
+
+    >>> import errno
+    >>> from memprot.diagnosis.keys import rights_cause
+    >>> rights_cause(errno.ENOSYS, 1).reason
+    <Reason.NO_KEYS: 'no_keys'>
+    """
+    if number == errno.ENOSYS:
+        return _no_keys(number)
+    if number != errno.EINVAL or 0 <= key < _KEYS:
+        return None
+    return Refusal(number, Reason.BAD_ARGUMENT, f"{key} is no key: they are 0 to {_KEYS - 1}", "use pkey_alloc's")
 
 
 def pkey_alloc_cause(number: int, flags: int, rights: int) -> Refusal | None:

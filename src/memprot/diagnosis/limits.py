@@ -110,8 +110,10 @@ def lock_limit(process: Process, size: int, number: int) -> Refusal | None:
     )
 
 
-def overcommit(size: int) -> Refusal | None:
+def overcommit(size: int, reserved: bool = True) -> Refusal | None:
     """Whether the kernel promises so many more bytes of memory.
+
+    :param reserved: False with MapFlag.NORESERVE, which only mode 2 does not heed.
 
     In mode 2 the limit is kept with some slack for root, so that near it the answer is a guess.
 
@@ -121,7 +123,7 @@ def overcommit(size: int) -> Refusal | None:
     >>> overcommit(0)
     """
     mode = overcommit_mode()
-    if mode == 1 or (mode == 0 and size <= os.sysconf("SC_PHYS_PAGES") * PAGE_SIZE):
+    if mode == 1 or (mode == 0 and not reserved) or (mode == 0 and size <= os.sysconf("SC_PHYS_PAGES") * PAGE_SIZE):
         return None
     return beyond_promise(memory_of_the_system(), size)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import memprot._native as _native
 from memprot._native import Mapping, MapsFile
-from memprot.prot import PAGE_SIZE, Prot
+from memprot.prot import Prot
 
 __all__ = ["Memory", "Process", "max_map_count", "memory_of_the_system", "number_from", "overcommit_mode"]
 
@@ -120,6 +120,13 @@ class Process:
     def holds_our_stack(self, mapping: Mapping) -> bool:
         """Whether the calling thread's stack lies in a mapping."""
         return _native.stack_address() in mapping
+
+    def setting(self, name: str) -> int:
+        """A number in /proc/sys; 0 where this kernel does not have it."""
+        try:
+            return int(_native.read_small_file(f"/proc/sys/{name}"))
+        except FileNotFoundError:
+            return 0
 
     def opened_for_writing(self, mapping: Mapping) -> bool | None:
         """Whether the file behind a mapping was opened for writing too; None where that cannot be told."""

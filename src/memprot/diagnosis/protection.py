@@ -1,7 +1,6 @@
 """Why mprotect or pkey_mprotect failed."""
 
 import errno
-import resource
 
 from memprot._native import Mapping
 from memprot.diagnosis import selinux

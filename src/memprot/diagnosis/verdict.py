@@ -89,8 +89,9 @@ def check(address: int, length: int, prot: Prot | str | int, pid: int | None = N
         refuse(pid, error)
     if refusal is None:
         return _YES
-    number, reason, _, hint, start, stop, mapping = refusal
-    return Verdict(False, number, reason, start, stop, mapping, hint)
+    return Verdict(
+        False, refusal.errno, refusal.reason, refusal.start, refusal.stop, refusal.mapping, refusal.hint
+    )
 
 
 def _flags(prot: Prot | str | int) -> int:
