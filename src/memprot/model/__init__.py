@@ -6,13 +6,11 @@
 >>> space = AddressSpace()
 >>> start = space.mmap(0, 3 * 4096, Prot("rw-"), MapFlag.PRIVATE | MapFlag.ANONYMOUS)
 >>> space.mprotect(start + 4096, 4096, Prot("r--"))
->>> print(space.maps(), end="")
-7ffff7ffc000-7ffff7ffd000 rw-p 00000000 00:00 0 
-7ffff7ffd000-7ffff7ffe000 r--p 00000000 00:00 0 
-7ffff7ffe000-7ffff7fff000 rw-p 00000000 00:00 0 
+>>> [mapping.permissions for mapping in space.mappings]
+['rw-p', 'r--p', 'rw-p']
 >>> space.access(start + 4096, "write").code
 'SEGV_ACCERR'
-"""  # noqa: W291
+"""
 
 from memprot.model.access import Access
 from memprot.model.address_space import AddressSpace

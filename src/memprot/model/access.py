@@ -13,7 +13,6 @@ from memprot.model.bits import (
     VM_GROWSDOWN,
     VM_LOCKED,
     VM_LOCKONFAULT,
-    VM_MAYSHARE,
     VM_PKEY,
     VM_PKEY_SHIFT,
     VM_SHARED,
@@ -22,7 +21,7 @@ from memprot.model.bits import (
 from memprot.model.mappings import STACK_GUARD_GAP
 from memprot.model.merging import prepare_anon_vma
 from memprot.model.page_tables import ACCESSED, DIRTY, GUARD, INHERITED, OWN, PRESENT
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def populate(memory: "Memory", start: int, stop: int, lenient: bool = False) -> 
     """Bring in all pages of a range, as mlock and MAP_POPULATE do: privately writable ones as if written.
 
     :param lenient: whether to go on with the next mapping where it fails; otherwise it stops there.
-    :raises Refusal: for the first page that cannot be brought in.
+    :raises RefusalError: for the first page that cannot be brought in.
 
     Source: __mm_populate and populate_vma_page_range, mm/gup.c.
 
@@ -179,15 +178,13 @@ def populate(memory: "Memory", start: int, stop: int, lenient: bool = False) -> 
     while mapping is not None and mapping.start < stop:
         try:
             populate_mapping(memory, mapping, max(start, mapping.start), min(stop, mapping.stop))
-        except Refusal:
+        except RefusalError:
             if not lenient:
                 raise
         mapping = mapping.next
 
 
-def populate_mapping(
-    memory: "Memory", mapping: "Mapping", start: int, stop: int, write: bool | None = None
-) -> None:
+def populate_mapping(memory: "Memory", mapping: "Mapping", start: int, stop: int, write: bool | None = None) -> None:
     """The part of :func:`populate` that lies in one mapping.
 
     :param write: whether as if written; None for what fits the mapping.
@@ -208,4 +205,4 @@ def populate_mapping(
     forbidden = not flags & VM_ACCESS or (memory.keys.number and not memory.thread.allows(key, write))
     for address in range(start, stop, PAGE):
         if forbidden or _fault(memory, mapping, address, write) is not None:
-            raise Refusal(EFAULT, Reason.OUT_OF_MEMORY, address, address + PAGE)
+            raise RefusalError(EFAULT, Reason.OUT_OF_MEMORY, address, address + PAGE)

@@ -1,5 +1,6 @@
 """The address space of one process: the calls, as a program makes them."""
 
+from errno import EINVAL, EPERM
 from typing import TYPE_CHECKING
 
 from memprot.errors import ProtectionError
@@ -7,6 +8,8 @@ from memprot.model.access import Access, access
 from memprot.model.advice import advise
 from memprot.model.bits import WORD
 from memprot.model.file import File
+from memprot.model.forking import fork
+from memprot.model.heap import set_break
 from memprot.model.keys import Thread
 from memprot.model.limits import Limits
 from memprot.model.locking import lock, seal, unlock
@@ -14,8 +17,10 @@ from memprot.model.mapping_calls import map_pages, unmap
 from memprot.model.memory import Memory
 from memprot.model.page_tables import Walk
 from memprot.model.protection import protect
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
+from memprot.model.remapping import remap
 from memprot.model.text import maps_text
+from memprot.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +45,7 @@ def _signed(value: int, name: str) -> int:
     return low - (1 << 32) if low >> 31 else low
 
 
-def _error(refusal: Refusal, call: str, *arguments: object) -> ProtectionError:
+def _error(refusal: RefusalError, call: str, *arguments: object) -> ProtectionError:
     error = ProtectionError(refusal.number, call, arguments)
     error.reason = refusal.reason
     error.start = refusal.start
@@ -115,7 +120,7 @@ class AddressSpace:
                 file,
                 _word(offset, "offset"),
             )
-        except Refusal as refusal:
+        except RefusalError as refusal:
             number = -1 if file is None else 0
             raise _error(refusal, "mmap", addr, length, prot, flags, number, offset) from None
 
@@ -123,14 +128,14 @@ class AddressSpace:
         """Remove whatever is mapped in the range."""
         try:
             unmap(self._memory, _word(addr, "addr"), _word(length, "length"))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             raise _error(refusal, "munmap", addr, length) from None
 
     def mprotect(self, addr: int, length: int, prot: int) -> None:
         """Change the protection of the range."""
         try:
             protect(self._memory, _word(addr, "addr"), _word(length, "length"), _word(prot, "prot"))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             raise _error(refusal, "mprotect", addr, length, prot) from None
 
     def pkey_mprotect(self, addr: int, length: int, prot: int, pkey: int) -> None:
@@ -143,36 +148,119 @@ class AddressSpace:
                 _word(prot, "prot"),
                 _signed(pkey, "pkey"),
             )
-        except Refusal as refusal:
+        except RefusalError as refusal:
             raise _error(refusal, "pkey_mprotect", addr, length, prot, pkey) from None
 
     def madvise(self, addr: int, length: int, advice: int) -> None:
         """Advise the kernel about the range; installs and removes guard pages too."""
         try:
             advise(self._memory, _word(addr, "addr"), _word(length, "length"), _signed(advice, "advice"))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             raise _error(refusal, "madvise", addr, length, advice) from None
 
     def mlock(self, addr: int, length: int) -> None:
         """Lock the pages of the range into memory, bringing them in."""
         try:
             lock(self._memory, _word(addr, "addr"), _word(length, "length"))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             raise _error(refusal, "mlock", addr, length) from None
 
     def munlock(self, addr: int, length: int) -> None:
         """Unlock the pages of the range."""
         try:
             unlock(self._memory, _word(addr, "addr"), _word(length, "length"))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             raise _error(refusal, "munlock", addr, length) from None
 
     def mseal(self, addr: int, length: int, flags: int = 0) -> None:
         """Forbid every further change to the mappings of the range, for the life of the process."""
         try:
             seal(self._memory, _word(addr, "addr"), _word(length, "length"), _word(flags, "flags"))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             raise _error(refusal, "mseal", addr, length, flags) from None
+
+    def mlock2(self, addr: int, length: int, flags: int) -> None:
+        """As :meth:`mlock`; with flag 1 (MLOCK_ONFAULT) pages are locked as they come in."""
+        try:
+            lock(self._memory, _word(addr, "addr"), _word(length, "length"), _word(flags, "flags"))
+        except RefusalError as refusal:
+            raise _error(refusal, "mlock2", addr, length, flags) from None
+
+    def mremap(self, addr: int, old_length: int, new_length: int, flags: int = 0, new_addr: int | None = None) -> int:
+        """Make a mapping longer or shorter, or move it; its address.
+
+        :param flags: MREMAP_MAYMOVE (1), MREMAP_FIXED (2), MREMAP_DONTUNMAP (4).
+        :param new_addr: where to, with MREMAP_FIXED; a wish with MREMAP_DONTUNMAP.
+        """
+        target = 0 if new_addr is None else new_addr
+        try:
+            return remap(
+                self._memory,
+                _word(addr, "addr"),
+                _word(old_length, "old_length"),
+                _word(new_length, "new_length"),
+                _word(flags, "flags"),
+                _word(target, "new_addr"),
+            )
+        except RefusalError as refusal:
+            raise _error(refusal, "mremap", addr, old_length, new_length, flags, target) from None
+
+    def brk(self, addr: int = 0) -> int:
+        """Move the end of the heap, if that is possible; where it is afterwards. This is the system call: no errno."""
+        return set_break(self._memory, _word(addr, "addr"))
+
+    def pkey_alloc(self, flags: int = 0, rights: int = 0) -> int:
+        """Allocate a protection key with these rights for the calling thread; its number."""
+        memory = self._memory
+        try:
+            return memory.keys.allocate(_word(flags, "flags"), _word(rights, "rights"), memory.thread)
+        except RefusalError as refusal:
+            raise _error(refusal, "pkey_alloc", flags, rights) from None
+
+    def pkey_free(self, pkey: int) -> None:
+        """Give a protection key back; mappings that carry it go on doing so."""
+        try:
+            self._memory.keys.free(_signed(pkey, "pkey"))
+        except RefusalError as refusal:
+            raise _error(refusal, "pkey_free", pkey) from None
+
+    def set_mdwe(self, bits: int) -> None:
+        """prctl(PR_SET_MDWE): deny memory that is writable and executable, or becomes executable; for good.
+
+        :param bits: PR_MDWE_REFUSE_EXEC_GAIN (1), PR_MDWE_NO_INHERIT (2).
+        """
+        held = self._memory.deny_write_execute
+        value = _word(bits, "bits")
+        if value & ~3 or value == 2:
+            raise _error(RefusalError(EINVAL, Reason.UNKNOWN_FLAGS), "set_mdwe", bits)
+        if held and held != value:
+            raise _error(RefusalError(EPERM, Reason.DENY_WRITE_EXECUTE), "set_mdwe", bits)
+        self._memory.deny_write_execute = value
+
+    def get_mdwe(self) -> int:
+        """prctl(PR_GET_MDWE): what :meth:`set_mdwe` set."""
+        return self._memory.deny_write_execute
+
+    def personality(self, bits: int) -> int:
+        """Set the execution domain, of which only READ_IMPLIES_EXEC (0x0400000) matters here; the one before.
+
+        0xffffffff changes nothing.
+        """
+        before = self._memory.persona
+        value = _word(bits, "bits") & 0xFFFFFFFF
+        if value != 0xFFFFFFFF:
+            self._memory.persona = value
+        return before
+
+    def fork(self) -> "AddressSpace":
+        """The address space of a child process. A child sees the same :class:`File` objects."""
+        child = AddressSpace.__new__(AddressSpace)
+        child._memory = fork(self._memory)
+        return child
+
+    def new_thread(self) -> Thread:
+        """A thread that the calling one starts: it inherits its rights for protection keys."""
+        return Thread(self._memory.thread)
 
     def access(self, address: int, kind: str, thread: Thread | None = None) -> Access:
         """What happens when a byte is read, written or executed ("read", "write", "execute").

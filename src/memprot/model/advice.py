@@ -30,7 +30,7 @@ from memprot.model.bits import (
 )
 from memprot.model.merging import modify, prepare_anon_vma
 from memprot.model.page_tables import GUARD
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ def advise(memory: "Memory", address: int, length: int, advice: int) -> None:
     >>> advise(Memory(), 0x10000, 0, advice=4)
     """
     if advice not in _ADVICE:
-        raise Refusal(EINVAL, Reason.UNKNOWN_FLAGS)
+        raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
     if advice in _PRIVILEGED:
-        raise Refusal(EPERM, Reason.NOT_PERMITTED)
+        raise RefusalError(EPERM, Reason.NOT_PERMITTED)
     if address % PAGE:
-        raise Refusal(EINVAL, Reason.MISALIGNED)
+        raise RefusalError(EINVAL, Reason.MISALIGNED)
     stop = address + (length + PAGE - 1) // PAGE * PAGE
     if stop >= WORD:
-        raise Refusal(EINVAL, Reason.RANGE_WRAPS)
+        raise RefusalError(EINVAL, Reason.RANGE_WRAPS)
     if stop == address:
         return
     if advice in _POPULATE:
@@ -111,7 +111,7 @@ def _walk(memory: "Memory", address: int, stop: int, advice: int) -> None:
     try:
         while start < stop:
             if mapping is None:
-                raise Refusal(ENOMEM, Reason.HOLE, *(hole or (start, stop)))
+                raise RefusalError(ENOMEM, Reason.HOLE, *(hole or (start, stop)))
             if start < mapping.start:
                 hole = hole or (start, min(mapping.start, stop))
                 start = mapping.start
@@ -123,8 +123,8 @@ def _walk(memory: "Memory", address: int, stop: int, advice: int) -> None:
             start = max(end, mapping.stop)
             mapping = mapping.next
         if hole is not None:
-            raise Refusal(ENOMEM, Reason.HOLE, *hole)
-    except Refusal as refusal:
+            raise RefusalError(ENOMEM, Reason.HOLE, *hole)
+    except RefusalError as refusal:
         refusal.applied = tuple(applied)
         raise
 
@@ -132,7 +132,7 @@ def _walk(memory: "Memory", address: int, stop: int, advice: int) -> None:
 def _advise_one(memory: "Memory", mapping: "Mapping", start: int, stop: int, advice: int) -> "Mapping":
     """One mapping's part (madvise_vma_behavior)."""
     if mapping.flags & VM_SEALED and advice in _DISCARDING and not _could_write(memory, mapping):
-        raise Refusal(EPERM, Reason.SEALED, start, stop)
+        raise RefusalError(EPERM, Reason.SEALED, start, stop)
     mark = _MARKS.get(advice)
     if mark is not None:
         return _mark(memory, mapping, start, stop, advice, mark)
@@ -146,29 +146,27 @@ def _advise_one(memory: "Memory", mapping: "Mapping", start: int, stop: int, adv
                 memory.tables.set(page, 0)
     elif advice in (Advice.COLD, Advice.PAGEOUT):
         if mapping.flags & VM_LOCKED:
-            raise Refusal(EINVAL, Reason.LOCKED, start, stop)
+            raise RefusalError(EINVAL, Reason.LOCKED, start, stop)
     elif advice == Advice.REMOVE:
         _punch(memory, mapping, start, stop)
     return mapping
 
 
 def _could_write(memory: "Memory", mapping: "Mapping") -> bool:
-    """Whether the contents could be taken away by writing as well (can_madv_modify)."""
+    """Whether the contents could be taken away by writing as well, or are a file's (can_madvise_modify)."""
     flags = mapping.flags
-    if flags & VM_SHARED:
+    if mapping.file is not None:
         return True
     key = (flags & VM_PKEY) >> VM_PKEY_SHIFT
     return bool(flags & VM_WRITE) and (not memory.keys.number or memory.thread.allows(key, True))
 
 
-def _mark(
-    memory: "Memory", mapping: "Mapping", start: int, stop: int, advice: int, mark: tuple[int, int]
-) -> "Mapping":
+def _mark(memory: "Memory", mapping: "Mapping", start: int, stop: int, advice: int, mark: tuple[int, int]) -> "Mapping":
     flags = mapping.flags
     if advice == Advice.WIPEONFORK and (mapping.file is not None or flags & VM_SHARED):
-        raise Refusal(EINVAL, Reason.SPECIAL_MAPPING, start, stop)
+        raise RefusalError(EINVAL, Reason.SPECIAL_MAPPING, start, stop)
     if advice in (Advice.KEEPONFORK, Advice.DODUMP) and flags & VM_DROPPABLE:
-        raise Refusal(EINVAL, Reason.SPECIAL_MAPPING, start, stop)
+        raise RefusalError(EINVAL, Reason.SPECIAL_MAPPING, start, stop)
     if advice == Advice.MERGEABLE and flags & (VM_SHARED | VM_MAYSHARE | VM_DROPPABLE):
         return mapping
     new = flags & ~mark[0] | mark[1]
@@ -176,7 +174,7 @@ def _mark(
         return mapping
     try:
         return modify(memory, mapping, start, stop, new)
-    except Refusal as refusal:
+    except RefusalError as refusal:
         # madvise tells a shortage by EAGAIN, for ENOMEM means a hole.
         refusal.number = EAGAIN
         raise
@@ -184,10 +182,10 @@ def _mark(
 
 def _drop(memory: "Memory", mapping: "Mapping", start: int, stop: int, advice: int) -> None:
     if mapping.flags & VM_LOCKED and advice != Advice.DONTNEED_LOCKED:
-        raise Refusal(EINVAL, Reason.LOCKED, start, stop)
+        raise RefusalError(EINVAL, Reason.LOCKED, start, stop)
     if advice == Advice.FREE:
         if mapping.file is not None:
-            raise Refusal(EINVAL, Reason.SPECIAL_MAPPING, start, stop)
+            raise RefusalError(EINVAL, Reason.SPECIAL_MAPPING, start, stop)
         # The pages stay until the kernel needs memory.
         return
     memory.tables.clear(start, stop, guards=False)
@@ -196,7 +194,7 @@ def _drop(memory: "Memory", mapping: "Mapping", start: int, stop: int, advice: i
 def _install_guards(memory: "Memory", mapping: "Mapping", start: int, stop: int) -> None:
     """Put a marker in place of each page (madvise_guard_install)."""
     if mapping.flags & VM_LOCKED:
-        raise Refusal(EINVAL, Reason.LOCKED, start, stop)
+        raise RefusalError(EINVAL, Reason.LOCKED, start, stop)
     # The range has page tables now, which a child must get a copy of.
     prepare_anon_vma(mapping)
     for page in range(start >> PAGE_SHIFT, stop >> PAGE_SHIFT):
@@ -205,13 +203,13 @@ def _install_guards(memory: "Memory", mapping: "Mapping", start: int, stop: int)
 
 def _punch(memory: "Memory", mapping: "Mapping", start: int, stop: int) -> None:
     if mapping.flags & VM_LOCKED:
-        raise Refusal(EINVAL, Reason.LOCKED, start, stop)
+        raise RefusalError(EINVAL, Reason.LOCKED, start, stop)
     if mapping.file is None:
-        raise Refusal(EINVAL, Reason.SPECIAL_MAPPING, start, stop)
+        raise RefusalError(EINVAL, Reason.SPECIAL_MAPPING, start, stop)
     if mapping.flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
-        raise Refusal(EACCES, Reason.FILE_READ_ONLY, start, stop)
+        raise RefusalError(EACCES, Reason.FILE_READ_ONLY, start, stop)
     if mapping.file.write_sealed:
-        raise Refusal(EPERM, Reason.MEMFD_SEAL, start, stop)
+        raise RefusalError(EPERM, Reason.MEMFD_SEAL, start, stop)
     memory.tables.clear(start, stop, guards=False)
 
 
@@ -222,9 +220,9 @@ def _populate(memory: "Memory", start: int, stop: int, advice: int) -> None:
     while done < stop:
         mapping = memory.mappings.at(done)
         if mapping is None:
-            raise Refusal(ENOMEM, Reason.HOLE, done, stop)
+            raise RefusalError(ENOMEM, Reason.HOLE, done, stop)
         end = min(mapping.stop, stop)
         if not mapping.flags & needed:
-            raise Refusal(EINVAL, Reason.SPECIAL_MAPPING, done, end)
+            raise RefusalError(EINVAL, Reason.SPECIAL_MAPPING, done, end)
         populate_mapping(memory, mapping, done, end, write=needed == VM_WRITE)
         done = end

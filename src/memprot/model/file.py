@@ -1,13 +1,10 @@
 """A file as mappings see it: how it was opened, how long it is, what may be done with it."""
 
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import WeakSet
 
-from memprot.model.bits import PAGE, PAGE_SHIFT
-
-if TYPE_CHECKING:
-    from memprot.model.memory import Memory
+from memprot.model.bits import PAGE
 
 __all__ = ["F_SEAL_FUTURE_WRITE", "F_SEAL_WRITE", "File"]
 
@@ -15,6 +12,10 @@ F_SEAL_WRITE = 0x8
 F_SEAL_FUTURE_WRITE = 0x10
 
 _next_inode = count(1)
+
+
+class _Mapper(Protocol):
+    def file_shrank(self, file: "File") -> None: ...
 
 
 class File:
@@ -60,7 +61,7 @@ class File:
         self.writable = writable
         self.executable = executable
         self.seals = seals
-        self._mapped_by: WeakSet[Memory] = WeakSet()
+        self._mapped_by: WeakSet[_Mapper] = WeakSet()
 
     @property
     def pages(self) -> int:
@@ -77,15 +78,13 @@ class File:
 
         Guard markers stay where they are.
         """
+        shrinks = size < self.size
         self.size = size
-        for memory in self._mapped_by:
-            for mapping in memory.mappings:
-                if mapping.file is self:
-                    beyond = mapping.start + (max(self.pages - mapping.pgoff, 0) << PAGE_SHIFT)
-                    if beyond < mapping.stop:
-                        memory.tables.clear(beyond, mapping.stop, guards=False)
+        if shrinks:
+            for memory in self._mapped_by:
+                memory.file_shrank(self)
 
-    def mapped_by(self, memory: "Memory") -> None:
+    def mapped_by(self, memory: _Mapper) -> None:
         """Note who has to know when the length changes."""
         self._mapped_by.add(memory)
 

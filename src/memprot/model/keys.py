@@ -2,7 +2,7 @@
 
 from errno import EINVAL, ENOSPC
 
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
 from memprot.reason import Reason
 
 __all__ = ["DISABLE_ACCESS", "DISABLE_WRITE", "Keys", "Thread"]
@@ -33,7 +33,7 @@ class Thread:
     __slots__ = ("rights",)
 
     def __init__(self, parent: "Thread | None" = None) -> None:
-        self.rights = [0, *[DISABLE_ACCESS] * (_NUMBER - 1)] if parent is None else list(parent.rights)
+        self.rights: list[int] = [0, *[DISABLE_ACCESS] * (_NUMBER - 1)] if parent is None else list(parent.rights)
 
     def allows(self, key: int, write: bool) -> bool:
         """Whether the thread may read, or write, pages with this key (__pkru_allows_pkey)."""
@@ -62,7 +62,7 @@ class Keys:
         if number not in (0, _NUMBER):
             raise ValueError(f"a processor has {_NUMBER} protection keys or 0, not {number}")
         self.number = number
-        self.allocated = {0} if number else set[int]()
+        self.allocated: set[int] = {0} if number else set()
         self.execute_only: int | None = None
 
     def copy(self) -> "Keys":
@@ -79,14 +79,14 @@ class Keys:
     def allocate(self, flags: int, rights: int, thread: Thread) -> int:
         """pkey_alloc(2)."""
         if flags:
-            raise Refusal(EINVAL, Reason.UNKNOWN_FLAGS)
+            raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
         if rights & ~(DISABLE_ACCESS | DISABLE_WRITE):
-            raise Refusal(EINVAL, Reason.UNKNOWN_FLAGS)
+            raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
         if not self.number:
-            raise Refusal(EINVAL, Reason.NO_KEYS)
+            raise RefusalError(EINVAL, Reason.NO_KEYS)
         key = self._lowest_free()
         if key is None:
-            raise Refusal(ENOSPC, Reason.NO_KEY_LEFT)
+            raise RefusalError(ENOSPC, Reason.NO_KEY_LEFT)
         self.allocated.add(key)
         thread.rights[key] = rights
         return key
@@ -94,7 +94,7 @@ class Keys:
     def free(self, key: int) -> None:
         """pkey_free(2). Mappings keep the key, and the next who allocates it gets them with it."""
         if not self.is_allocated(key):
-            raise Refusal(EINVAL, Reason.KEY_NOT_ALLOCATED)
+            raise RefusalError(EINVAL, Reason.KEY_NOT_ALLOCATED)
         self.allocated.discard(key)
 
     def execute_only_key(self, thread: Thread) -> int:

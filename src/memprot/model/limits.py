@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from memprot.model.bits import PAGE, VM_GROWSDOWN, VM_LOCKED, VM_SHARED, VM_WRITE
+from memprot.reason import Reason
 
 __all__ = ["Limits", "Usage"]
 
@@ -70,6 +71,10 @@ class Usage:
         if limits.address_space is not None and self.total + pages > limits.address_space // PAGE:
             return False
         return limits.data is None or flags & _DATA != VM_WRITE or self.data + pages <= limits.data // PAGE
+
+    def which_limit(self, pages: int) -> Reason:
+        """The limit that so many pages more pass, where :meth:`may_expand` says no."""
+        return Reason.DATA_LIMIT if self.may_expand(0, pages) else Reason.ADDRESS_SPACE_LIMIT
 
     def may_lock(self, flags: int, pages: int) -> bool:
         """Whether so many pages more stay within RLIMIT_MEMLOCK, if the flags lock them."""

@@ -15,7 +15,7 @@ from memprot.model.bits import (
     WORD,
 )
 from memprot.model.merging import modify
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -46,21 +46,21 @@ def lock(memory: "Memory", address: int, length: int, flags: int = 0) -> None:
     >>> lock(Memory(), 0x10000, 0)
     """
     if flags & ~_MLOCK_ONFAULT:
-        raise Refusal(EINVAL, Reason.UNKNOWN_FLAGS)
+        raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
     limit = memory.limits.memlock
     if limit == 0:
-        raise Refusal(EPERM, Reason.LOCK_LIMIT)
+        raise RefusalError(EPERM, Reason.LOCK_LIMIT)
     start, length = _whole_pages(address, length)
     if limit is not None:
         pages = (length >> PAGE_SHIFT) + memory.usage.locked
         if pages > limit // PAGE:
             pages -= _locked_pages(memory, start, start + length)
         if pages > limit // PAGE:
-            raise Refusal(ENOMEM, Reason.LOCK_LIMIT)
+            raise RefusalError(ENOMEM, Reason.LOCK_LIMIT)
     _mark(memory, start, length, VM_LOCKED | (VM_LOCKONFAULT if flags else 0))
     try:
         populate(memory, start, start + length)
-    except Refusal as refusal:
+    except RefusalError as refusal:
         # EFAULT, which POSIX does not know for mlock.
         refusal.number = ENOMEM
         refusal.applied = ((start, start + length),)
@@ -93,7 +93,7 @@ def _locked_pages(memory: "Memory", start: int, stop: int) -> int:
 def _mark(memory: "Memory", start: int, length: int, bits: int) -> None:
     stop = start + length
     if stop >= WORD:
-        raise Refusal(EINVAL, Reason.RANGE_WRAPS)
+        raise RefusalError(EINVAL, Reason.RANGE_WRAPS)
     if stop == start:
         return
     done = start
@@ -105,8 +105,8 @@ def _mark(memory: "Memory", start: int, length: int, bits: int) -> None:
             if done >= stop:
                 return
             mapping = mapping.next
-        raise Refusal(ENOMEM, Reason.HOLE, done, stop if mapping is None else min(mapping.start, stop))
-    except Refusal as refusal:
+        raise RefusalError(ENOMEM, Reason.HOLE, done, stop if mapping is None else min(mapping.start, stop))
+    except RefusalError as refusal:
         if done > start:
             refusal.applied = ((start, done),)
         raise
@@ -136,12 +136,12 @@ def seal(memory: "Memory", address: int, length: int, flags: int) -> None:
     >>> seal(Memory(), 0x10000, 0, flags=0)
     """
     if flags:
-        raise Refusal(EINVAL, Reason.UNKNOWN_FLAGS)
+        raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
     if address % PAGE:
-        raise Refusal(EINVAL, Reason.MISALIGNED)
+        raise RefusalError(EINVAL, Reason.MISALIGNED)
     stop = address + (length + PAGE - 1) // PAGE * PAGE
     if stop >= WORD:
-        raise Refusal(EINVAL, Reason.RANGE_WRAPS)
+        raise RefusalError(EINVAL, Reason.RANGE_WRAPS)
     if stop == address:
         return
     _refuse_holes(memory, address, stop)
@@ -161,4 +161,4 @@ def _refuse_holes(memory: "Memory", start: int, stop: int) -> None:
             return
         start = mapping.stop
         mapping = mapping.next
-    raise Refusal(ENOMEM, Reason.HOLE, start, stop if mapping is None else min(stop, mapping.start))
+    raise RefusalError(ENOMEM, Reason.HOLE, start, stop if mapping is None else min(stop, mapping.start))

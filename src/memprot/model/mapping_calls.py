@@ -34,7 +34,7 @@ from memprot.model.file import File
 from memprot.model.mapping import Mapping
 from memprot.model.merging import merge_new, split
 from memprot.model.placement import place, wanted
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -54,18 +54,21 @@ _POPULATE = int(MapFlag.POPULATE)
 _NONBLOCK = int(MapFlag.NONBLOCK)
 _SYNC = int(MapFlag.SYNC)
 # What old programs may pass with MAP_SHARED (LEGACY_MAP_MASK).
-_LEGACY = int(
-    MapFlag.SHARED | MapFlag.PRIVATE | MapFlag.FIXED | MapFlag.ANONYMOUS | MapFlag.DENYWRITE | MapFlag.EXECUTABLE
-) | int(
-    MapFlag.GROWSDOWN
-    | MapFlag.LOCKED
-    | MapFlag.NORESERVE
-    | MapFlag.POPULATE
-    | MapFlag.NONBLOCK
-    | MapFlag.STACK
-    | MapFlag.HUGETLB
-    | MapFlag.UNINITIALIZED
-) | (0x40 | 0x80) | (0x3F << 26)
+_LEGACY = (
+    int(MapFlag.SHARED | MapFlag.PRIVATE | MapFlag.FIXED | MapFlag.ANONYMOUS | MapFlag.DENYWRITE | MapFlag.EXECUTABLE)
+    | int(
+        MapFlag.GROWSDOWN
+        | MapFlag.LOCKED
+        | MapFlag.NORESERVE
+        | MapFlag.POPULATE
+        | MapFlag.NONBLOCK
+        | MapFlag.STACK
+        | MapFlag.HUGETLB
+        | MapFlag.UNINITIALIZED
+    )
+    | (0x40 | 0x80)
+    | (0x3F << 26)
+)
 _FLAG_BITS = (
     (int(MapFlag.GROWSDOWN), VM_GROWSDOWN),
     (_LOCKED, VM_LOCKED),
@@ -79,7 +82,7 @@ def map_pages(
 ) -> int:
     """mmap(2): the address of the new mapping.
 
-    :raises Refusal: in the order in which the kernel checks.
+    :raises RefusalError: in the order in which the kernel checks.
 
     Source: ksys_mmap_pgoff and do_mmap, mm/mmap.c; __mmap_region, mm/vma.c.
 
@@ -89,15 +92,15 @@ def map_pages(
     '0x10000'
     """
     if offset % PAGE:
-        raise Refusal(EINVAL, Reason.MISALIGNED)
+        raise RefusalError(EINVAL, Reason.MISALIGNED)
     if flags & _ANONYMOUS:
         file = None
     elif file is None:
-        raise Refusal(EBADF, Reason.BAD_DESCRIPTOR)
+        raise RefusalError(EBADF, Reason.BAD_DESCRIPTOR)
     if flags & _HUGETLB:
-        raise Refusal(ENOMEM if flags & _ANONYMOUS else EINVAL, Reason.SPECIAL_MAPPING)
+        raise RefusalError(ENOMEM if flags & _ANONYMOUS else EINVAL, Reason.SPECIAL_MAPPING)
     if not length:
-        raise Refusal(EINVAL, Reason.BAD_ARGUMENT)
+        raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
     if prot & VM_READ and memory.read_implies_execute and (file is None or file.executable):
         prot |= VM_EXEC
     if flags & _NOREPLACE:
@@ -106,9 +109,9 @@ def map_pages(
         address = wanted(memory, address)
     length = -(-length // PAGE) * PAGE
     if length >= WORD:
-        raise Refusal(ENOMEM, Reason.OUTSIDE)
-    if memory.mappings.count > memory.limits.max_map_count:
-        raise Refusal(ENOMEM, Reason.MAPPING_LIMIT)
+        raise RefusalError(ENOMEM, Reason.OUTSIDE)
+    if len(memory.mappings) > memory.limits.max_map_count:
+        raise RefusalError(ENOMEM, Reason.MAPPING_LIMIT)
     key = memory.keys.execute_only_key(memory.thread) if prot == VM_EXEC else 0
     bits = prot & VM_ACCESS | key << VM_PKEY_SHIFT | VM_MAY_ACCESS
     for flag, bit in _FLAG_BITS:
@@ -120,12 +123,12 @@ def map_pages(
     if flags & _NOREPLACE:
         there = memory.mappings.find(address)
         if there is not None and there.start < stop:
-            raise Refusal(EEXIST, Reason.OCCUPIED, max(there.start, address), min(there.stop, stop))
+            raise RefusalError(EEXIST, Reason.OCCUPIED, max(there.start, address), min(there.stop, stop))
     pages = length >> PAGE_SHIFT
     if flags & _LOCKED and memory.limits.memlock == 0:
-        raise Refusal(EPERM, Reason.LOCK_LIMIT)
+        raise RefusalError(EPERM, Reason.LOCK_LIMIT)
     if not memory.usage.may_lock(bits, pages):
-        raise Refusal(EAGAIN, Reason.LOCK_LIMIT)
+        raise RefusalError(EAGAIN, Reason.LOCK_LIMIT)
     if file is None:
         bits, pgoff = _without_file(bits, address, flags)
     else:
@@ -144,40 +147,40 @@ def _without_file(bits: int, address: int, flags: int) -> tuple[int, int]:
         return bits, address >> PAGE_SHIFT
     if kind == _SHARED:
         if bits & VM_GROWSDOWN:
-            raise Refusal(EINVAL, Reason.BAD_ARGUMENT)
+            raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
         return bits | VM_SHARED | VM_MAYSHARE, 0
     if kind == _DROPPABLE:
         if flags & (_LOCKED | _HUGETLB) or bits & VM_GROWSDOWN:
-            raise Refusal(EINVAL, Reason.BAD_ARGUMENT)
+            raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
         return bits | VM_DROPPABLE | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP, address >> PAGE_SHIFT
-    raise Refusal(EINVAL, Reason.UNKNOWN_FLAGS)
+    raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
 
 
 def _with_file(bits: int, file: File, prot: int, flags: int, offset: int, length: int) -> int:
     if offset + length > 2**63 - 1:
-        raise Refusal(EOVERFLOW, Reason.BAD_ARGUMENT)
+        raise RefusalError(EOVERFLOW, Reason.BAD_ARGUMENT)
     kind = flags & MAP_TYPE
     if kind in (_SHARED, _SHARED_VALIDATE):
         if kind == _SHARED_VALIDATE and flags & ~(_LEGACY | _SHARED_VALIDATE):
-            raise Refusal(EOPNOTSUPP, Reason.UNKNOWN_FLAGS)
+            raise RefusalError(EOPNOTSUPP, Reason.UNKNOWN_FLAGS)
         if prot & VM_WRITE and not file.writable:
-            raise Refusal(EACCES, Reason.FILE_READ_ONLY)
+            raise RefusalError(EACCES, Reason.FILE_READ_ONLY)
         bits |= VM_SHARED | VM_MAYSHARE
         if not file.writable:
             bits &= ~(VM_MAYWRITE | VM_SHARED)
     elif kind != _PRIVATE:
-        raise Refusal(EINVAL, Reason.UNKNOWN_FLAGS)
+        raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
     if not file.readable:
-        raise Refusal(EACCES, Reason.FILE_NOT_READABLE)
+        raise RefusalError(EACCES, Reason.FILE_NOT_READABLE)
     if not file.executable:
         if bits & VM_EXEC:
-            raise Refusal(EPERM, Reason.NOEXEC_MOUNT)
+            raise RefusalError(EPERM, Reason.NOEXEC_MOUNT)
         bits &= ~VM_MAYEXEC
     if bits & VM_GROWSDOWN:
-        raise Refusal(EINVAL, Reason.BAD_ARGUMENT)
+        raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
     if file.write_sealed and bits & VM_SHARED:
         if bits & VM_WRITE:
-            raise Refusal(EPERM, Reason.MEMFD_SEAL)
+            raise RefusalError(EPERM, Reason.MEMFD_SEAL)
         bits &= ~VM_MAYWRITE
     return bits
 
@@ -185,16 +188,18 @@ def _with_file(bits: int, file: File, prot: int, flags: int, offset: int, length
 def _region(memory: "Memory", start: int, stop: int, bits: int, pgoff: int, file: File | None) -> None:
     """Put the mapping there, in place of what was (__mmap_region)."""
     if memory.deny_write_execute and bits & VM_EXEC and bits & VM_WRITE:
-        raise Refusal(EACCES, Reason.DENY_WRITE_EXECUTE)
+        raise RefusalError(EACCES, Reason.DENY_WRITE_EXECUTE)
     usage = memory.usage
     pages = (stop - start) >> PAGE_SHIFT
     old = _gather(memory, start, stop)
     released = sum(mapping.size for mapping in old) >> PAGE_SHIFT
     if not usage.may_expand(bits, pages - released):
-        raise Refusal(ENOMEM, Reason.DATA_LIMIT if usage.may_expand(0, pages - released) else Reason.ADDRESS_SPACE_LIMIT)
+        raise RefusalError(
+            ENOMEM, Reason.DATA_LIMIT if usage.may_expand(0, pages - released) else Reason.ADDRESS_SPACE_LIMIT
+        )
     if bits & (VM_NORESERVE | VM_SHARED | VM_WRITE) == VM_WRITE:
         if not usage.enough_memory(pages):
-            raise Refusal(ENOMEM, Reason.OVERCOMMIT)
+            raise RefusalError(ENOMEM, Reason.OVERCOMMIT)
         bits |= VM_ACCOUNT
     if old:
         _detach(memory, old, start, stop)
@@ -223,11 +228,11 @@ def unmap(memory: "Memory", address: int, length: int) -> None:
     [Mapping(0x10000-0x11000 ---p), Mapping(0x12000-0x13000 ---p)]
     """
     if address % PAGE:
-        raise Refusal(EINVAL, Reason.MISALIGNED)
+        raise RefusalError(EINVAL, Reason.MISALIGNED)
     if address > memory.end or length > memory.end - address:
-        raise Refusal(EINVAL, Reason.OUTSIDE)
+        raise RefusalError(EINVAL, Reason.OUTSIDE)
     if not length:
-        raise Refusal(EINVAL, Reason.BAD_ARGUMENT)
+        raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
     remove_range(memory, address, address + -(-length // PAGE) * PAGE)
 
 
@@ -254,16 +259,16 @@ def _gather(memory: "Memory", start: int, stop: int) -> list[Mapping]:
     if mapping is None or mapping.start >= stop:
         return []
     if start > mapping.start:
-        if stop < mapping.stop and memory.mappings.count >= memory.limits.max_map_count:
-            raise Refusal(ENOMEM, Reason.MAPPING_LIMIT, mapping.start, mapping.stop)
+        if stop < mapping.stop and len(memory.mappings) >= memory.limits.max_map_count:
+            raise RefusalError(ENOMEM, Reason.MAPPING_LIMIT, mapping.start, mapping.stop)
         if mapping.flags & VM_SEALED:
-            raise Refusal(EPERM, Reason.SEALED, start, min(mapping.stop, stop))
+            raise RefusalError(EPERM, Reason.SEALED, start, min(mapping.stop, stop))
         split(memory, mapping, start, limited=False)
     found = []
     following: Mapping | None = mapping
     while following is not None and following.start < stop:
         if following.flags & VM_SEALED:
-            raise Refusal(EPERM, Reason.SEALED, following.start, min(following.stop, stop))
+            raise RefusalError(EPERM, Reason.SEALED, following.start, min(following.stop, stop))
         if following.stop > stop:
             following = split(memory, following, stop, limited=False)
         found.append(following)

@@ -71,13 +71,13 @@ class Mappings(Sequence["Mapping"]):
     True
     """
 
-    __slots__ = ("_bounds", "_chunks", "count")
+    __slots__ = ("_bounds", "_chunks", "_count")
 
     def __init__(self) -> None:
         # A chunk holds what starts at its bound or above, and below the next chunk's bound. The first is 0.
         self._bounds = [0]
         self._chunks = [_Chunk([], [])]
-        self.count = 0
+        self._count = 0
 
     def find(self, address: int) -> "Mapping | None":
         """The first mapping that ends above the address (find_vma)."""
@@ -131,7 +131,7 @@ class Mappings(Sequence["Mapping"]):
         chunk.starts.insert(place, mapping.start)
         items.insert(place, mapping)
         chunk.largest_gap = None
-        self.count += 1
+        self._count += 1
         if len(items) > _MOST_IN_A_CHUNK:
             self._halve(number)
 
@@ -148,7 +148,7 @@ class Mappings(Sequence["Mapping"]):
         if above is not None:
             above.previous = below
             self._gap_grew_below(above)
-        self.count -= 1
+        self._count -= 1
         if not chunk.items and len(self._chunks) > 1:
             del self._chunks[number]
             del self._bounds[number]
@@ -212,7 +212,7 @@ class Mappings(Sequence["Mapping"]):
         return low if low + length <= high else None
 
     def __len__(self) -> int:
-        return self.count
+        return self._count
 
     def __iter__(self) -> "Iterator[Mapping]":
         for chunk in self._chunks:
@@ -227,9 +227,9 @@ class Mappings(Sequence["Mapping"]):
     def __getitem__(self, index: int | slice) -> "Mapping | list[Mapping]":
         if isinstance(index, slice):
             return list(self)[index]
-        place = index + self.count if index < 0 else index
-        if not 0 <= place < self.count:
-            raise IndexError(f"there are {self.count} mappings, and none has the index {index}")
+        place = index + self._count if index < 0 else index
+        if not 0 <= place < self._count:
+            raise IndexError(f"there are {self._count} mappings, and none has the index {index}")
         for chunk in self._chunks:
             if place < len(chunk.items):
                 return chunk.items[place]

@@ -1,11 +1,20 @@
 """What one process has of memory: the state that the calls of the model read and change."""
 
+from typing import TYPE_CHECKING
+
+from memprot.model.bits import PAGE_SHIFT
 from memprot.model.keys import Keys, Thread
 from memprot.model.limits import Limits, Usage
 from memprot.model.mappings import Mappings
 from memprot.model.page_tables import PageTables
 
-__all__ = ["Memory"]
+if TYPE_CHECKING:
+    from memprot.model.file import File
+
+__all__ = ["READ_IMPLIES_EXEC", "Memory"]
+
+READ_IMPLIES_EXEC = 0x0400000
+"""The bit of personality(2) with which whatever is readable is executable too."""
 
 
 class Memory:
@@ -70,4 +79,12 @@ class Memory:
 
     @property
     def read_implies_execute(self) -> bool:
-        return bool(self.persona & 0x0400000)
+        return bool(self.persona & READ_IMPLIES_EXEC)
+
+    def file_shrank(self, file: "File") -> None:
+        """Drop the pages that lie beyond the end of a file now; guard markers stay (unmap_mapping_range)."""
+        for mapping in self.mappings:
+            if mapping.file is file:
+                beyond = mapping.start + (max(file.pages - mapping.pgoff, 0) << PAGE_SHIFT)
+                if beyond < mapping.stop:
+                    self.tables.clear(beyond, mapping.stop, guards=False)

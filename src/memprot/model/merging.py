@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from memprot.model.bits import PAGE_SHIFT, VM_ACCESS
 from memprot.model.mapping import AnonVma, Mapping
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def split(memory: "Memory", mapping: Mapping, address: int, limited: bool = True
     2
     """
     mappings = memory.mappings
-    if limited and mappings.count >= memory.limits.max_map_count:
-        raise Refusal(ENOMEM, Reason.MAPPING_LIMIT, mapping.start, mapping.stop)
+    if limited and len(mappings) >= memory.limits.max_map_count:
+        raise RefusalError(ENOMEM, Reason.MAPPING_LIMIT, mapping.start, mapping.stop)
     lower = Mapping(mapping.start, address, mapping.flags, mapping.pgoff, mapping.file, mapping.anon_vma)
     mapping.pgoff += (address - mapping.start) >> PAGE_SHIFT
     mappings.set_start(mapping, address)

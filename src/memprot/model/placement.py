@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from memprot.flags import MapFlag
 from memprot.model.bits import PAGE
 from memprot.model.mappings import start_gap
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def place(memory: "Memory", address: int, length: int, flags: int, plain: bool =
     :param flags: those of mmap(2).
     :param plain: whether it is private memory without a file: large pieces of it are aligned to 2 MiB, so that
         transparent huge pages fit.
-    :raises Refusal: when nothing fits, or the address is out of bounds.
+    :raises RefusalError: when nothing fits, or the address is out of bounds.
 
     Source: __get_unmapped_area, mm/mmap.c; arch_get_unmapped_area_topdown, arch/x86/kernel/sys_x86_64.c;
     __thp_get_unmapped_area, mm/huge_memory.c; cap_mmap_addr, security/commoncap.c.
@@ -56,18 +56,18 @@ def place(memory: "Memory", address: int, length: int, flags: int, plain: bool =
     '0x7ffff7ffe000'
     """
     if length > memory.end:
-        raise Refusal(ENOMEM, Reason.OUTSIDE)
+        raise RefusalError(ENOMEM, Reason.OUTSIDE)
     if not flags & _FIXED:
         found = None
         if plain and not address and not length % _HUGE:
             found = _aligned(memory, length, flags)
         address = _free(memory, address, length, flags) if found is None else found
     if address > memory.end - length:
-        raise Refusal(ENOMEM, Reason.OUTSIDE, address, address + length)
+        raise RefusalError(ENOMEM, Reason.OUTSIDE, address, address + length)
     if address % PAGE:
-        raise Refusal(EINVAL, Reason.MISALIGNED)
+        raise RefusalError(EINVAL, Reason.MISALIGNED)
     if address < memory.limits.mmap_min_addr:
-        raise Refusal(EPERM, Reason.NOT_PERMITTED, address, memory.limits.mmap_min_addr)
+        raise RefusalError(EPERM, Reason.NOT_PERMITTED, address, memory.limits.mmap_min_addr)
     return address
 
 
@@ -85,21 +85,21 @@ def _free(memory: "Memory", address: int, length: int, flags: int) -> int:
         # The kernel tries from the bottom, a third of the way up, when the part below mmap_base is full.
         found = memory.mappings.lowest_gap(length, -(-memory.end // 3 // PAGE) * PAGE, min(memory.end, _WINDOW))
     if found is None:
-        raise Refusal(ENOMEM, Reason.OUT_OF_MEMORY)
+        raise RefusalError(ENOMEM, Reason.OUT_OF_MEMORY)
     return found
 
 
 def _bottom_up(memory: "Memory", address: int, length: int) -> int:
     low, high = _LOW
     if length > high:
-        raise Refusal(ENOMEM, Reason.OUT_OF_MEMORY)
+        raise RefusalError(ENOMEM, Reason.OUT_OF_MEMORY)
     if address:
         mapping = memory.mappings.find(address)
         if high - length >= address and (mapping is None or address + length <= start_gap(mapping)):
             return address
     found = memory.mappings.lowest_gap(length, low, high)
     if found is None:
-        raise Refusal(ENOMEM, Reason.OUT_OF_MEMORY)
+        raise RefusalError(ENOMEM, Reason.OUT_OF_MEMORY)
     return found
 
 
@@ -107,7 +107,7 @@ def _aligned(memory: "Memory", length: int, flags: int) -> int | None:
     """A place whose address is a multiple of 2 MiB, if there is room for moving it there."""
     try:
         found = _free(memory, 0, length + _HUGE, flags)
-    except Refusal:
+    except RefusalError:
         return None
     # An end that is aligned already is used up to the top (off_sub in the source).
     return found + (-found % _HUGE or _HUGE)

@@ -23,7 +23,7 @@ from memprot.model.bits import (
     WORD,
 )
 from memprot.model.merging import modify
-from memprot.model.refusal import Refusal
+from memprot.model.refusal import RefusalError
 from memprot.prot import Prot
 from memprot.reason import Reason
 
@@ -42,7 +42,7 @@ _VALID = VM_ACCESS | int(Prot.SEM)
 def protect(memory: "Memory", address: int, length: int, prot: int, key: int = -1) -> None:
     """mprotect(2), and pkey_mprotect(2) with a key that is not -1.
 
-    :raises Refusal: with what was ``applied`` before it: mappings are changed one after the other, and those
+    :raises RefusalError: with what was ``applied`` before it: mappings are changed one after the other, and those
         before the one that refuses stay changed.
 
     Source: do_mprotect_pkey, mm/mprotect.c.
@@ -54,33 +54,33 @@ def protect(memory: "Memory", address: int, length: int, prot: int, key: int = -
     grows = prot & _GROWS
     prot &= ~_GROWS
     if grows == _GROWS:
-        raise Refusal(EINVAL, Reason.BOTH_GROWS)
+        raise RefusalError(EINVAL, Reason.BOTH_GROWS)
     if address % PAGE:
-        raise Refusal(EINVAL, Reason.MISALIGNED)
+        raise RefusalError(EINVAL, Reason.MISALIGNED)
     if not length:
         return
     stop = address + (length + PAGE - 1) // PAGE * PAGE
     # A length that is rounded up to 2**64 is 0 in a machine word, so that range is empty; it wraps too.
     if stop >= WORD or length > WORD - PAGE:
-        raise Refusal(ENOMEM, Reason.RANGE_WRAPS)
+        raise RefusalError(ENOMEM, Reason.RANGE_WRAPS)
     if prot & ~_VALID:
-        raise Refusal(EINVAL, Reason.UNKNOWN_FLAGS)
+        raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
     if key != -1 and not memory.keys.is_allocated(key):
-        raise Refusal(EINVAL, Reason.KEY_NOT_ALLOCATED if memory.keys.number else Reason.NO_KEYS)
+        raise RefusalError(EINVAL, Reason.KEY_NOT_ALLOCATED if memory.keys.number else Reason.NO_KEYS)
     start = address
     mapping = memory.mappings.find(start)
     if mapping is None or mapping.start >= stop:
-        raise Refusal(ENOMEM, Reason.HOLE, start, stop)
+        raise RefusalError(ENOMEM, Reason.HOLE, start, stop)
     if grows & _GROWSDOWN:
         start = mapping.start
         if not mapping.flags & VM_GROWSDOWN:
-            raise Refusal(EINVAL, Reason.NOT_GROWING, mapping.start, mapping.stop)
+            raise RefusalError(EINVAL, Reason.NOT_GROWING, mapping.start, mapping.stop)
     else:
         if mapping.start > start:
-            raise Refusal(ENOMEM, Reason.HOLE, start, mapping.start)
+            raise RefusalError(ENOMEM, Reason.HOLE, start, mapping.start)
         if grows:
             # No mapping grows up on x86.
-            raise Refusal(EINVAL, Reason.NOT_GROWING, mapping.start, mapping.stop)
+            raise RefusalError(EINVAL, Reason.NOT_GROWING, mapping.start, mapping.stop)
     _apply(memory, mapping, start, stop, prot, key)
 
 
@@ -95,9 +95,9 @@ def _apply(memory: "Memory", mapping: "Mapping", start: int, stop: int, prot: in
             following = memory.mappings.find(done)
             if following is None or following.start != done:
                 hole_stop = stop if following is None else min(stop, following.start)
-                raise Refusal(ENOMEM, Reason.HOLE, done, hole_stop)
+                raise RefusalError(ENOMEM, Reason.HOLE, done, hole_stop)
             mapping = following
-    except Refusal as refusal:
+    except RefusalError as refusal:
         if done > start:
             refusal.applied = ((start, done),)
         raise
@@ -112,9 +112,9 @@ def _protect_one(memory: "Memory", mapping: "Mapping", start: int, stop: int, pr
         new |= _key(memory, old, prot, key) << VM_PKEY_SHIFT
     # The bits of what may be lie four places above those of what is.
     if new & ~(new >> 4) & VM_ACCESS:
-        raise Refusal(EACCES, _why_never(mapping, new), start, stop)
+        raise RefusalError(EACCES, _why_never(mapping, new), start, stop)
     if memory.deny_write_execute and new & VM_EXEC and (new & VM_WRITE or not old & VM_EXEC):
-        raise Refusal(EACCES, Reason.DENY_WRITE_EXECUTE, start, stop)
+        raise RefusalError(EACCES, Reason.DENY_WRITE_EXECUTE, start, stop)
     return _fix_up(memory, mapping, start, stop, new)
 
 
@@ -144,7 +144,7 @@ def _fix_up(memory: "Memory", mapping: "Mapping", start: int, stop: int, new: in
     """Change the flags of a part of one mapping (mprotect_fixup)."""
     old = mapping.flags
     if old & VM_SEALED:
-        raise Refusal(EPERM, Reason.SEALED, start, stop)
+        raise RefusalError(EPERM, Reason.SEALED, start, stop)
     if new == old:
         return mapping
     usage = memory.usage
@@ -152,10 +152,10 @@ def _fix_up(memory: "Memory", mapping: "Mapping", start: int, stop: int, new: in
     if new & VM_WRITE:
         # Only what becomes data is measured: a limit that is passed already refuses nothing more.
         if not usage.may_expand(new, pages) and usage.may_expand(old, pages):
-            raise Refusal(ENOMEM, Reason.DATA_LIMIT, start, stop)
+            raise RefusalError(ENOMEM, Reason.DATA_LIMIT, start, stop)
         if not old & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
             if not usage.enough_memory(pages):
-                raise Refusal(ENOMEM, Reason.OVERCOMMIT, start, stop)
+                raise RefusalError(ENOMEM, Reason.OVERCOMMIT, start, stop)
             new |= VM_ACCOUNT
     elif old & VM_ACCOUNT and mapping.file is None and mapping.anon_vma is None:
         # Nothing was ever written here, so nothing has to be promised any more.
@@ -172,5 +172,5 @@ def _copy_locked_pages(memory: "Memory", mapping: "Mapping", start: int, stop: i
     """Locked private memory that becomes writable gets its own pages at once; where it cannot, it does not."""
     try:
         populate_mapping(memory, mapping, start, stop)
-    except Refusal:
+    except RefusalError:
         return

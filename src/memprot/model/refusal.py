@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from memprot.reason import Reason
 
-__all__ = ["Refusal"]
+__all__ = ["RefusalError"]
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A call fails with this errno.
 
     :ivar number: the errno.
@@ -18,9 +18,9 @@ class Refusal(Exception):
     :ivar applied: the ranges that the call had changed before.
 
     >>> from errno import ENOMEM
-    >>> from memprot.model.refusal import Refusal
+    >>> from memprot.model.refusal import RefusalError
     >>> from memprot.reason import Reason
-    >>> Refusal(ENOMEM, Reason.HOLE, 0x1000, 0x2000).reason
+    >>> RefusalError(ENOMEM, Reason.HOLE, 0x1000, 0x2000).reason
     <Reason.HOLE: 'hole'>
     """
 
