@@ -32,6 +32,8 @@ __all__ = ["AddressSpace"]
 
 def _word(value: int, name: str) -> int:
     """A machine word: what fits in 64 bits, signed or unsigned."""
+    if type(value) is int and 0 <= value < WORD:
+        return value
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not -(1 << 63) <= value < WORD:

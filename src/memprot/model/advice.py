@@ -195,8 +195,9 @@ def _install_guards(memory: "Memory", mapping: "Mapping", start: int, stop: int)
     """Put a marker in place of each page (madvise_guard_install)."""
     if mapping.flags & VM_LOCKED:
         raise RefusalError(EINVAL, Reason.LOCKED, start, stop)
-    # The range has page tables now, which a child must get a copy of.
-    prepare_anon_vma(mapping)
+    if mapping.file is None:
+        # The range has page tables now, which a child must get a copy of.
+        prepare_anon_vma(mapping)
     for page in range(start >> PAGE_SHIFT, stop >> PAGE_SHIFT):
         memory.tables.set(page, GUARD)
 

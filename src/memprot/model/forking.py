@@ -1,10 +1,10 @@
 """fork: what a child process gets of its parent's memory."""
 
-from memprot.model.bits import VM_DONTCOPY, VM_LOCKED_MASK, VM_MAYSHARE, VM_WIPEONFORK
+from memprot.model.bits import PAGE_SHIFT, VM_DONTCOPY, VM_LOCKED_MASK, VM_MAYSHARE, VM_WIPEONFORK
 from memprot.model.keys import Thread
 from memprot.model.mapping import AnonVma, Mapping
 from memprot.model.memory import Memory
-from memprot.model.page_tables import INHERITED, OWN
+from memprot.model.page_tables import GUARD, INHERITED, OWN
 
 __all__ = ["fork"]
 
@@ -42,15 +42,18 @@ def fork(parent: Memory) -> Memory:
 def _copy(parent: Memory, child: Memory, mapping: Mapping) -> None:
     copy = Mapping(mapping.start, mapping.stop, mapping.flags & ~VM_LOCKED_MASK, mapping.pgoff, mapping.file, None)
     child.mappings.insert(copy)
-    child.usage.account(copy.flags, copy.size // 4096)
+    child.usage.account(copy.flags, copy.size >> PAGE_SHIFT)
     if mapping.file is not None:
         mapping.file.mapped_by(child)
-    if mapping.flags & VM_WIPEONFORK or mapping.anon_vma is None:
-        # Pages of files alone are not copied: they come in again.
+    if mapping.flags & VM_WIPEONFORK:
         return
-    copy.anon_vma = AnonVma(inherited=True)
+    if mapping.anon_vma is not None:
+        copy.anon_vma = AnonVma(inherited=True)
     for page in parent.tables.pages(mapping.start, mapping.stop):
         bits = parent.tables.get(page)
+        # The pages of files are not copied where no private ones are: they come in again. Guard markers are.
+        if mapping.anon_vma is None and not bits & GUARD:
+            continue
         if bits & OWN and not mapping.flags & VM_MAYSHARE:
             bits |= INHERITED
             parent.tables.set(page, bits)
