@@ -1,5 +1,7 @@
 """The model's ordered mappings, against a plain list; and what holds in every space, whatever was called."""
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ def check_against(mappings: Mappings, starts: list[int]) -> None:
     assert [mapping.start for mapping in mappings] == starts
     assert len(mappings) == len(starts)
     assert [mapping.start for mapping in reversed(mappings)] == starts[::-1]
-    for lower, upper in zip(mappings, list(mappings)[1:], strict=False):
+    for lower, upper in pairwise(mappings):
         assert lower.next is upper
         assert upper.previous is lower
 
@@ -140,7 +142,7 @@ def test_mappings_never_overlap_and_the_counts_are_right(calls: list[tuple[str, 
                 assert space.maps() == before
     mappings = list(space.mappings)
     assert all(mapping.start < mapping.stop for mapping in mappings)
-    assert all(lower.stop <= upper.start for lower, upper in zip(mappings, mappings[1:], strict=False))
+    assert all(lower.stop <= upper.start for lower, upper in pairwise(mappings))
     usage = space._memory.usage
     assert usage.total == sum(mapping.size for mapping in mappings) // PAGE_SIZE
     assert usage.locked == sum(mapping.size for mapping in mappings if mapping.locked) // PAGE_SIZE

@@ -53,21 +53,26 @@ _NOREPLACE = int(MapFlag.FIXED_NOREPLACE)
 _POPULATE = int(MapFlag.POPULATE)
 _NONBLOCK = int(MapFlag.NONBLOCK)
 _SYNC = int(MapFlag.SYNC)
-# What old programs may pass with MAP_SHARED (LEGACY_MAP_MASK).
-_LEGACY = (
-    int(MapFlag.SHARED | MapFlag.PRIVATE | MapFlag.FIXED | MapFlag.ANONYMOUS | MapFlag.DENYWRITE | MapFlag.EXECUTABLE)
-    | int(
-        MapFlag.GROWSDOWN
-        | MapFlag.LOCKED
-        | MapFlag.NORESERVE
-        | MapFlag.POPULATE
-        | MapFlag.NONBLOCK
-        | MapFlag.STACK
-        | MapFlag.HUGETLB
-        | MapFlag.UNINITIALIZED
-    )
-    | (0x40 | 0x80)
-    | (0x3F << 26)
+# Flags of x86 alone, which the names of another machine lack.
+_MAP_32BIT, _ABOVE4G = 0x40, 0x80
+# What may be passed without MAP_SHARED_VALIDATE finding it unknown (LEGACY_MAP_MASK); not FIXED_NOREPLACE.
+_LEGACY = int(
+    MapFlag.SHARED_VALIDATE
+    | MapFlag.FIXED
+    | MapFlag.ANONYMOUS
+    | MapFlag.DENYWRITE
+    | MapFlag.EXECUTABLE
+    | MapFlag.GROWSDOWN
+    | MapFlag.LOCKED
+    | MapFlag.NORESERVE
+    | MapFlag.POPULATE
+    | MapFlag.NONBLOCK
+    | MapFlag.STACK
+    | MapFlag.HUGETLB
+    | MapFlag.HUGE_2MB
+    | MapFlag.HUGE_1GB
+    | _MAP_32BIT
+    | _ABOVE4G
 )
 _FLAG_BITS = (
     (int(MapFlag.GROWSDOWN), VM_GROWSDOWN),
@@ -161,7 +166,7 @@ def _with_file(bits: int, file: File, prot: int, flags: int, offset: int, length
         raise RefusalError(EOVERFLOW, Reason.BAD_ARGUMENT)
     kind = flags & MAP_TYPE
     if kind in (_SHARED, _SHARED_VALIDATE):
-        if kind == _SHARED_VALIDATE and flags & ~(_LEGACY | _SHARED_VALIDATE):
+        if kind == _SHARED_VALIDATE and flags & ~_LEGACY:
             raise RefusalError(EOPNOTSUPP, Reason.UNKNOWN_FLAGS)
         if prot & VM_WRITE and not file.writable:
             raise RefusalError(EACCES, Reason.FILE_READ_ONLY)
