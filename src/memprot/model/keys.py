@@ -56,7 +56,7 @@ class Keys:
     (True, False)
     """
 
-    __slots__ = ("allocated", "execute_only", "number")
+    __slots__ = ("allocated", "execute_only", "number", "spent")
 
     def __init__(self, number: int) -> None:
         if number not in (0, _NUMBER):
@@ -64,12 +64,14 @@ class Keys:
         self.number = number
         self.allocated: set[int] = {0} if number else set()
         self.execute_only: int | None = None
+        self.spent = False
 
     def copy(self) -> "Keys":
         """The keys of a child process."""
         child = Keys(self.number)
         child.allocated = set(self.allocated)
         child.execute_only = self.execute_only
+        child.spent = self.spent
         return child
 
     def is_allocated(self, key: int) -> bool:
@@ -83,7 +85,10 @@ class Keys:
         if rights & ~(DISABLE_ACCESS | DISABLE_WRITE):
             raise RefusalError(EINVAL, Reason.UNKNOWN_FLAGS)
         if not self.number:
-            raise RefusalError(EINVAL, Reason.NO_KEYS)
+            # Key 0 seems free; only setting its rights fails, and it is not given back.
+            number = ENOSPC if self.spent else EINVAL
+            self.spent = True
+            raise RefusalError(number, Reason.NO_KEYS)
         key = self._lowest_free()
         if key is None:
             raise RefusalError(ENOSPC, Reason.NO_KEY_LEFT)

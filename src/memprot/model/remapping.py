@@ -58,7 +58,7 @@ def remap(memory: "Memory", address: int, old: int, new: int, flags: int, target
     elif new == old:
         return address
     elif new < old:
-        remove_range(memory, address + new, address + old)
+        _cut_off(memory, address, old, new)
         return address
     else:
         moved = _expand(memory, mapping, address, old, new, flags)
@@ -131,8 +131,8 @@ def _move_all(memory: "Memory", address: int, length: int, flags: int, target: i
         raise RefusalError(EFAULT, Reason.HOLE, start, stop)
     done = start
     try:
-        while mapping is not None and mapping.start < stop:
-            first = max(mapping.start, start)
+        while mapping is not None and mapping.start < stop and done < stop:
+            first = max(mapping.start, done)
             end = min(mapping.stop, stop)
             _check(memory, mapping, first, end - first, end - first, flags)
             _move_to(memory, first, end - first, end - first, flags, target + (first - start))
@@ -150,7 +150,7 @@ def _move_to(memory: "Memory", address: int, old: int, new: int, flags: int, tar
     if flags & FIXED:
         remove_range(memory, target, target + new)
     if new < old:
-        remove_range(memory, address + new, address + old)
+        _cut_off(memory, address, old, new)
         old = new
     mapping = memory.mappings.at(address)
     if mapping is None:
@@ -159,6 +159,14 @@ def _move_to(memory: "Memory", address: int, old: int, new: int, flags: int, tar
         _may_expand(memory, mapping.flags, old >> PAGE_SHIFT)
     target = _place(memory, mapping, new, target, bool(flags & FIXED))
     return _move(memory, mapping, address, old, new, target, bool(flags & DONTUNMAP))
+
+
+def _cut_off(memory: "Memory", address: int, old: int, new: int) -> None:
+    """Unmap what a shorter mapping leaves over, which may be any length that was claimed."""
+    start, length = address + new, old - new
+    if start > memory.end or length > memory.end - start:
+        raise RefusalError(EINVAL, Reason.OUTSIDE)
+    remove_range(memory, start, start + length)
 
 
 def _place(memory: "Memory", mapping: Mapping, length: int, target: int, fixed: bool) -> int:
