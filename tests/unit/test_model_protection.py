@@ -214,17 +214,51 @@ def test_a_data_limit_refuses_what_becomes_data_but_not_more_of_what_is() -> Non
     space.mprotect(START, PAGE_SIZE, 3)
 
 
-@pytest.mark.parametrize("value", [True, 1.0, None, "1"])
-def test_what_is_no_int_is_refused(value: object) -> None:
+CALLS = {
+    "mmap": 6,
+    "munmap": 2,
+    "mprotect": 3,
+    "pkey_mprotect": 4,
+    "pkey_alloc": 2,
+    "pkey_free": 1,
+    "mremap": 5,
+    "madvise": 3,
+    "mlock": 2,
+    "mlock2": 3,
+    "munlock": 2,
+    "mseal": 3,
+    "brk": 1,
+    "set_mdwe": 1,
+    "personality": 1,
+}
+EACH_ARGUMENT = [(call, place) for call, count in CALLS.items() for place in range(count)]
+
+
+@pytest.mark.parametrize(("call", "place"), EACH_ARGUMENT)
+def test_what_is_no_machine_word_is_refused(call: str, place: int) -> None:
     space = AddressSpace()
-    with pytest.raises(TypeError, match="addr must be an int"):
-        space.mprotect(value, PAGE_SIZE, 1)  # type: ignore[arg-type]
+    before = space.maps()
+    for value, error in (
+        (True, TypeError),
+        (1.0, TypeError),
+        (None, TypeError),
+        ("1", TypeError),
+        (2**64, OverflowError),
+        (-(2**63) - 1, OverflowError),
+    ):
+        if (call, place, value) == ("mremap", 4, None):
+            continue
+        arguments: list[object] = [0] * CALLS[call]
+        arguments[place] = value
+        with pytest.raises(error, match=r"must be an int, not|does not fit in 64 bits"):
+            getattr(space, call)(*arguments)
+    assert space.maps() == before
 
 
-@pytest.mark.parametrize("value", [2**64, -(2**63) - 1])
-def test_what_does_not_fit_in_a_machine_word_is_refused(value: int) -> None:
-    with pytest.raises(OverflowError, match="64 bits"):
-        AddressSpace().mprotect(START, value, 1)
+@pytest.mark.parametrize(("levels", "keys"), [(3, 16), (4, 8)])
+def test_a_processor_that_is_none_is_refused(levels: int, keys: int) -> None:
+    with pytest.raises(ValueError, match="not [38]"):
+        AddressSpace(levels=levels, keys=keys)
 
 
 def test_a_negative_number_is_the_word_that_it_stands_for() -> None:

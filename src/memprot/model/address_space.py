@@ -110,8 +110,13 @@ class AddressSpace:
         self._memory = Memory(limits, levels, keys, 0x555555559000 if brk is None else brk, mmap_base)
 
     def mmap(self, addr: int, length: int, prot: int, flags: int, fd: "File | int" = -1, offset: int = 0) -> int:
-        """Map a file or fresh memory; the address of the mapping."""
+        """Map a file or fresh memory; the address of the mapping.
+
+        :param fd: a :class:`File`; a number stands for a descriptor that is not open.
+        """
         file = fd if isinstance(fd, File) else None
+        if file is None:
+            _signed(fd, "fd")  # type: ignore[arg-type]
         try:
             return map_pages(
                 self._memory,
