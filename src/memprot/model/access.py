@@ -112,6 +112,9 @@ def _fault(memory: "Memory", mapping: "Mapping", address: int, write: bool) -> A
         return _NOTHING_THERE
     file = mapping.file
     if not bits and file is not None and mapping.page_offset(address) >= file.pages:
+        if write and not mapping.flags & VM_SHARED:
+            # The kernel prepares for the copy before it looks for the page.
+            prepare_anon_vma(mapping)
         return _BEYOND_THE_FILE
     if not write:
         bits |= PRESENT | ACCESSED

@@ -80,7 +80,9 @@ def _grow(memory: "Memory", old: int, new: int) -> bool:
     if not usage.enough_memory(pages):
         return False
     pgoff = old >> PAGE_SHIFT
-    if merge_new(memory, old, new, bits, pgoff, None, upwards=False) is None:
+    # What ends where the heap begins is not looked at.
+    first = old == memory.start_brk
+    if first or merge_new(memory, old, new, bits, pgoff, None, upwards=False) is None:
         memory.mappings.insert(Mapping(old, new, bits, pgoff))
     usage.account(bits, pages)
     return True
