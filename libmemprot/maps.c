@@ -317,7 +317,7 @@ int memprot_maps_parse(const char *text, size_t length, struct memprot_maps *ret
     return parsed < 0 ? -1 : 0;
 }
 
-const struct memprot_mapping *memprot_maps_at(const struct memprot_maps *maps, uint64_t address) {
+const struct memprot_mapping *memprot_maps_next(const struct memprot_maps *maps, uint64_t address) {
     size_t low = 0, high = maps->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -326,7 +326,30 @@ const struct memprot_mapping *memprot_maps_at(const struct memprot_maps *maps, u
         else
             high = middle;
     }
-    return low < maps->count && maps->mappings[low].start <= address ? &maps->mappings[low] : NULL;
+    return low < maps->count ? &maps->mappings[low] : NULL;
+}
+
+const struct memprot_mapping *memprot_maps_at(const struct memprot_maps *maps, uint64_t address) {
+    const struct memprot_mapping *next = memprot_maps_next(maps, address);
+    return next != NULL && next->start <= address ? next : NULL;
+}
+
+// The one mapping that the kernel answered with.
+static int keep_answer(struct memprot_maps *maps, const struct memprot_mapping *found, const char *name,
+                       const struct memprot_mapping **ret) {
+    forget(maps);
+    struct memprot_mapping *added = add_mapping(maps);
+    if (added == NULL)
+        return -1;
+    *added = *found;
+    maps->count = 1;
+    if (found->path != NULL) {
+        added->path = keep_name(maps, name, found->path_length);
+        if (added->path == NULL)
+            return -1;
+    }
+    *ret = added;
+    return 0;
 }
 
 int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret) {
@@ -337,25 +360,27 @@ int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps, const
     // The gate page lies in the kernel's half of the addresses.
     if (answer == 0 && address >> 63 == 0)
         return 0;
-    if (answer < 0 && errno == ESRCH)
+    if (answer > 0)
+        return keep_answer(maps, &found, name, ret);
+    if ((answer < 0 && errno == ESRCH) || memprot_maps_read(fd, maps) < 0)
         return -1;
-    if (answer <= 0) {
-        if (memprot_maps_read(fd, maps) < 0)
-            return -1;
-        *ret = memprot_maps_at(maps, address);
+    *ret = memprot_maps_at(maps, address);
+    return 0;
+}
+
+int memprot_maps_find_next(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret) {
+    char name[MEMPROT_NAME_SIZE];
+    struct memprot_mapping found;
+    *ret = NULL;
+    int answer = memprot_maps_query_next(fd, address, &found, name, sizeof name);
+    if (answer > 0)
+        return keep_answer(maps, &found, name, ret);
+    if (answer == 0)
         return 0;
-    }
-    forget(maps);
-    struct memprot_mapping *added = add_mapping(maps);
-    if (added == NULL)
+    if (errno == ESRCH || memprot_maps_read(fd, maps) < 0)
         return -1;
-    *added = found;
-    maps->count = 1;
-    if (found.path != NULL) {
-        added->path = keep_name(maps, name, found.path_length);
-        if (added->path == NULL)
-            return -1;
-    }
-    *ret = added;
+    *ret = memprot_maps_next(maps, address);
+    if (*ret != NULL && (*ret)->kind == MEMPROT_KIND_VSYSCALL)
+        *ret = NULL;
     return 0;
 }

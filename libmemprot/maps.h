@@ -38,3 +38,13 @@ const struct memprot_mapping *memprot_maps_at(const struct memprot_maps *maps, u
 /// @param[out] ret NULL when no mapping holds the address.
 /// @return 0, or -1 with errno set as memprot_maps_read does.
 int memprot_maps_find(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret);
+
+/// The mapping that holds an address or, where none does, the first one above it; NULL: none, by bisection.
+const struct memprot_mapping *memprot_maps_next(const struct memprot_maps *maps, uint64_t address);
+
+/// The same by question, otherwise by the text; without the gate page [vsyscall], which belongs to the kernel.
+///
+/// @param[out] maps as for memprot_maps_find.
+/// @param[out] ret NULL when nothing is mapped there or above.
+/// @return 0, or -1 with errno set as memprot_maps_read does.
+int memprot_maps_find_next(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret);

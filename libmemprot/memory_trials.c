@@ -1,6 +1,7 @@
 #include "memory_trials.h"
 
 #include "kernel_abi.h"
+#include "probe.h"
 
 #include <fcntl.h>
 #include <linux/mempolicy.h>
@@ -45,8 +46,10 @@ void memprot_try_mseal(struct memprot_trial *ret) {
         memprot_trial_failed(ret, "mseal");
     else if (mprotect(page, memprot_trial_page_size(), PROT_READ) == 0)
         memprot_trial_without_effect(ret, "mseal");
-    else
+    else {
         ret->available = true;
+        ret->value = memprot_seems_sealed((uintptr_t)page) == 1;
+    }
 }
 
 // Runs in a forked child. Closes the descriptor, having mapped and written its first page.

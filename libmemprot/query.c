@@ -15,10 +15,13 @@ struct procmap_query_argument {
 enum { VMA_READABLE = 1, VMA_WRITABLE = 2, VMA_EXECUTABLE = 4, VMA_SHARED = 8 };
 #define PROCMAP_QUERY_REQUEST _IOWR('f', 17, struct procmap_query_argument)
 
+enum { COVERING_OR_NEXT = 0x10 };
+
 // May run in a signal handler.
-int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity) {
+static int ask(int fd, uint64_t address, uint64_t flags, struct memprot_mapping *ret, char *path, size_t capacity) {
     struct procmap_query_argument query = {
         .size = sizeof query,
+        .query_flags = flags,
         .query_addr = address,
         .vma_name_size = capacity > MEMPROT_NAME_SIZE ? MEMPROT_NAME_SIZE : (uint32_t)capacity,
         .vma_name_addr = (uintptr_t)path,
@@ -39,4 +42,14 @@ int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, ch
     };
     memprot_mapping_name(ret, path, query.vma_name_size == 0 ? 0 : query.vma_name_size - 1, true);
     return 1;
+}
+
+// May run in a signal handler.
+int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity) {
+    return ask(fd, address, 0, ret, path, capacity);
+}
+
+// May run in a signal handler.
+int memprot_maps_query_next(int fd, uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity) {
+    return ask(fd, address, COVERING_OR_NEXT, ret, path, capacity);
 }

@@ -15,3 +15,7 @@ enum { MEMPROT_NAME_SIZE = 4096 };
 ///         ENAMETOOLONG when capacity is too small, ESRCH when the address space is gone.
 ///         May run in a signal handler.
 int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity);
+
+/// The same for the mapping that holds an address or, where none does, the first one above it.
+///         May run in a signal handler.
+int memprot_maps_query_next(int fd, uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity);

@@ -23,6 +23,8 @@ except ImportError as error:
 
 from memprot._native import catch_faults
 from memprot.calls import mprotect, pkey_mprotect
+from memprot.diagnosis import factory as _factory  # noqa: F401 - diagnoses what memprot.calls raises
+from memprot.diagnosis.verdict import Verdict, check
 from memprot.errors import ProtectionError
 from memprot.faults import engine as _engine  # noqa: F401
 from memprot.faults.error import FaultError
@@ -41,7 +43,9 @@ __all__ = [
     "ProtectionError",
     "Reason",
     "Region",
+    "Verdict",
     "catch_faults",
+    "check",
     "guarded",
     "mprotect",
     "pkey_mprotect",

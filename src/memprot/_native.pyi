@@ -701,11 +701,11 @@ def set_error_factory(factory: Callable[[int, str, tuple[object, ...]], BaseExce
         the exception to raise. When it fails for want of memory, the plain OSError is raised instead.
     :raises TypeError: for what cannot be called.
 
-    :mod:`memprot.errors` registers :class:`memprot.ProtectionError`.
+    :mod:`memprot.diagnosis.factory` registers what makes a :class:`memprot.ProtectionError`.
 
-    >>> import memprot.errors
     >>> from memprot import _native
-    >>> _native.set_error_factory(memprot.errors.ProtectionError)
+    >>> from memprot.diagnosis.factory import diagnosed
+    >>> _native.set_error_factory(diagnosed)
     """
 
 # Mappings (_native/mapping.c)
@@ -854,6 +854,45 @@ class MapsFile:
         :raises OverflowError: for an address that does not fit in 64 bits.
         """
 
+    def find_next(self, address: int, /) -> Mapping | None:
+        """The mapping that holds an address, otherwise the first one above it; never ``[vsyscall]``.
+
+        :raises OSError: as for :meth:`read`.
+        :raises TypeError: for an address that is no int.
+        :raises OverflowError: for an address that does not fit in 64 bits.
+        """
+
+    def count(self) -> int:
+        """How many mappings count against vm.max_map_count: all but ``[vsyscall]``.
+
+        :raises OSError: as for :meth:`read`.
+        """
+
+    def flags(self, address: int, /) -> str | None:
+        """The kernel's flags of the mapping that holds an address, as ``"rd wr mr mw me ac"``; None: none.
+
+        The kernel walks the pages of every mapping up to that one.
+
+        :raises OSError: as for :meth:`read`.
+        :raises TypeError: for an address that is no int.
+        :raises OverflowError: for an address that does not fit in 64 bits.
+
+        Source: VmFlags in proc_pid_smaps(5).
+        """
+
+def read_small_file(path: str, /) -> bytes:
+    """The first 16 KiB of a file, also when the process has no descriptor left.
+
+    :param path: of a file of /proc or /sys.
+    :raises OSError: with the errno of open(2) or read(2).
+
+    Source: libmemprot/own_file.h.
+
+    >>> from memprot import _native
+    >>> _native.read_small_file("/proc/self/comm").endswith(b"\\n")
+    True
+    """
+
 def parse_maps(text: bytes, /) -> list[Mapping]:
     """The mappings of a /proc/PID/maps that was saved earlier.
 
@@ -863,6 +902,53 @@ def parse_maps(text: bytes, /) -> list[Mapping]:
     >>> from memprot._native import parse_maps
     >>> parse_maps(b"10000-12000 r-xp 00000000 fe:00 7   /usr/bin/true" + bytes([10]))
     [<Mapping 0x10000-0x12000 r-xp file '/usr/bin/true'>]
+    """
+
+# Facts asked by calls that change nothing (_native/probe.c)
+
+def seems_sealed(page: int, /) -> bool | None:
+    """Whether the mapping that holds a page of ours is sealed (mseal); None where that cannot be told.
+
+    :param page: the address of a page, a multiple of the page size.
+
+    A seccomp filter that refuses mremap(2) looks like a seal: ask :meth:`MapsFile.flags` about a True.
+
+    Source: mremap(2), mm/mremap.c.
+
+    >>> from memprot import _native
+    >>> _native.seems_sealed(1 << 55)
+    """
+
+def near_mapping_limit() -> bool:
+    """Whether two more mappings might be more than vm.max_map_count allows; False is certain.
+
+    Source: mremap(2), mm/mremap.c.
+
+    >>> from memprot import _native
+    >>> _native.near_mapping_limit() in (True, False)
+    True
+    """
+
+def has_room_for(size: int, /) -> bool:
+    """Whether the process may have so many more bytes of private writable memory; True is certain.
+
+    :param size: in bytes. More than 1 MiB is not tried.
+
+    They are mapped for a moment: it is the kernel's own accounting that answers.
+
+    Source: mmap(2), mm/vma.c.
+
+    >>> from memprot import _native
+    >>> _native.has_room_for(4096), _native.has_room_for(1 << 60)
+    (True, False)
+    """
+
+def stack_address() -> int:
+    """An address in the calling thread's stack.
+
+    >>> from memprot import AddressSpace, _native
+    >>> AddressSpace().find(_native.stack_address()).prot & 3
+    <Prot.READ|WRITE: 3>
     """
 
 # Features (_native/features.c)

@@ -5,16 +5,15 @@
 ...     calls.mprotect(0x10000, 4096, 1 << 32 | 5)
 ... except ProtectionError as error:
 ...     print(error)
-mprotect of 4096 bytes at 0x10000 to r-x+0x100000000 failed with EINVAL (Invalid argument)
+mprotect of 4096 bytes at 0x10000 to r-x+0x100000000 failed with EINVAL (Invalid argument): the bits \
+0x100000000 of the protection mean nothing to this kernel; use the flags of memprot.Prot
 """
 
 import errno as numbers
 import os
 from typing import TYPE_CHECKING
 
-import memprot._native as _native
-from memprot.prot import PAGE_SIZE
-from memprot.request import address_text, describe
+from memprot.request import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,28 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ProtectionError"]
 
 _PERMISSION = (numbers.EACCES, numbers.EPERM)
-
-_ALIGNED = ("mprotect", "munmap", "madvise")
-# Only what the errno of a call leaves no doubt about.
-_HINTS = {
-    (
-        "munmap",
-        numbers.EPERM,
-    ): "the range holds sealed memory (mseal), which stays as it is until the process ends",
-    ("mmap", numbers.EBADF): "pass the descriptor of an open file, or MapFlag.ANONYMOUS and -1",
-    (
-        "mmap",
-        numbers.EEXIST,
-    ): "something is mapped there; FIXED_NOREPLACE leaves it alone, choose another address",
-    ("mmap", numbers.ENODEV): "this kind of file cannot be mapped; read it instead",
-    (
-        "memfd_create",
-        numbers.EMFILE,
-    ): "the process has no descriptor left: close some, or raise RLIMIT_NOFILE",
-    ("memfd_create", numbers.ENFILE): "the system has no file left: see fs.file-max",
-    ("madvise", numbers.EAGAIN): "a resource was short for the moment: try again",
-    ("madvise", numbers.EBADF): "the range holds memory without a file, and this advice is for files",
-}
 
 
 class ProtectionError(OSError):
@@ -112,7 +89,7 @@ class ProtectionError(OSError):
         self.reason = reason
         self.applied = applied
         self.explanation = explanation
-        self.hint = hint if hint is not None else _hint(number, call, arguments)
+        self.hint = hint
         self._arguments = arguments
         return self
 
@@ -139,18 +116,6 @@ class _ProtectionPermissionError(ProtectionError, PermissionError):
 _ProtectionPermissionError.__name__ = _ProtectionPermissionError.__qualname__ = "ProtectionError"
 
 
-def _hint(number: int, call: str | None, arguments: tuple[object, ...]) -> str | None:
-    if number == numbers.EINVAL and call in _ALIGNED and arguments:
-        address = int(arguments[0])  # type: ignore[call-overload]
-        if address % PAGE_SIZE:
-            below = address_text(address - address % PAGE_SIZE)
-            return f"the address must be a multiple of the page size, as {below} is"
-    return None if call is None else _HINTS.get((call, number))
-
-
 def _cause(error: OSError) -> str:
     number = error.errno or 0
     return f"{numbers.errorcode.get(number, f'errno {number}')} ({error.strerror})"
-
-
-_native.set_error_factory(ProtectionError)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from memprot import PAGE_SIZE, AddressSpace, Prot, ProtectionError, _native, calls, mprotect
-from memprot.errors import ProtectionError as Registered
+from memprot.diagnosis.factory import diagnosed as Registered
 from memprot.flags import Advice, MapFlag, MemfdFlag
 
 ANONYMOUS = MapFlag.PRIVATE | MapFlag.ANONYMOUS

@@ -312,7 +312,7 @@ def test_descriptors_are_not_inherited_by_programs() -> None:
     assert space.find(0) is None
 
 
-def test_an_open_address_space_answers_with_no_descriptor_left() -> None:
+def test_our_own_address_space_answers_with_no_descriptor_left() -> None:
     space = AddressSpace()
     count = len(list(space))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -321,8 +321,10 @@ def test_an_open_address_space_answers_with_no_descriptor_left() -> None:
         try:
             mappings = list(space)
             assert space.find(mappings[0].start) == mappings[0]
+            assert AddressSpace().find(mappings[0].start) == mappings[0]
+            assert abs(len(list(AddressSpace())) - count) < 5
             with pytest.raises(OSError, match="open files"):
-                AddressSpace()
+                AddressSpace(os.getppid())
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert abs(len(mappings) - count) < 5

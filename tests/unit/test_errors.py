@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from memprot import PAGE_SIZE, Mapping, Prot, ProtectionError, Reason
+from memprot import Mapping, Prot, ProtectionError, Reason
 
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
@@ -41,14 +41,6 @@ def test_every_call_is_described_in_one_line(call: str, arguments: tuple[object,
     assert "\n" not in sentence
     for word in words:
         assert word in sentence
-
-
-def test_an_address_inside_a_page_is_answered_with_the_nearest_one() -> None:
-    error = ProtectionError(errno.EINVAL, "mprotect", (PAGE_SIZE + 1, PAGE_SIZE, 1))
-    assert error.hint is not None
-    assert hex(PAGE_SIZE) in error.hint
-    assert str(error).endswith(error.hint)
-    assert ProtectionError(errno.EINVAL, "mprotect", (PAGE_SIZE, PAGE_SIZE, 1)).hint is None
 
 
 def test_an_undiagnosed_error_claims_nothing() -> None:

@@ -16,6 +16,7 @@ int memprot_add_features(PyObject *module);
 int memprot_add_mapping(PyObject *module);
 int memprot_add_maps(PyObject *module);
 int memprot_add_numpy(PyObject *module);
+int memprot_add_probe(PyObject *module);
 int memprot_add_region(PyObject *module);
 int memprot_add_region_access(PyObject *module);
 int memprot_add_scope(PyObject *module);

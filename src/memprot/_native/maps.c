@@ -3,11 +3,14 @@
 
 #include "docstrings.h"
 #include "maps.h"
+#include "own_file.h"
+#include "proc_text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #if PY_VERSION_HEX < 0x030d0000
@@ -19,6 +22,8 @@ typedef struct {
     PyObject_HEAD int directory; // /proc/PID, which stays with that process when its number is given to
                                  // another; -1: ourselves
     int file;                    // its maps, for find(); -1: not opened yet
+    dev_t device;                // which file that is: a program may close descriptors that it did not open
+    ino_t inode;
     unsigned generation;
 } MapsFile;
 
@@ -28,19 +33,49 @@ static unsigned generation;
 
 static void count_fork(void) { generation++; }
 
-static int open_maps(const MapsFile *self) {
-    return self->directory < 0 ? open("/proc/self/maps", O_RDONLY | O_CLOEXEC)
-                               : openat(self->directory, "maps", O_RDONLY | O_CLOEXEC);
+static int open_text(const MapsFile *self, const char *name) {
+    if (self->directory >= 0)
+        return openat(self->directory, name, O_RDONLY | O_CLOEXEC);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/%s", name);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int no_descriptor_left(int error) { return error == EMFILE || error == ENFILE; }
+
+static int is_open(const MapsFile *self) {
+    struct stat found;
+    return self->file >= 0 && fstat(self->file, &found) == 0 && found.st_dev == self->device &&
+           found.st_ino == self->inode;
 }
 
 static int is_current(const MapsFile *self) {
-    return self->file >= 0 && (self->directory >= 0 || self->generation == generation);
+    return (self->directory >= 0 || self->generation == generation) && is_open(self);
 }
 
 static void forget_file(MapsFile *self) {
-    if (self->file >= 0)
+    if (is_open(self))
         close(self->file);
     self->file = -1;
+}
+
+static int open_file(MapsFile *self) {
+    struct stat found;
+    forget_file(self);
+    int fd = open_text(self, "maps");
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &found) < 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    self->file = fd;
+    self->device = found.st_dev;
+    self->inode = found.st_ino;
+    self->generation = generation;
+    return 0;
 }
 
 static PyObject *maps_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
@@ -56,7 +91,6 @@ static PyObject *maps_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     if (self == NULL)
         return NULL;
     self->directory = self->file = -1;
-    self->generation = generation;
     int failed = 0;
     if (pid != Py_None) {
         char path[64];
@@ -64,10 +98,8 @@ static PyObject *maps_new(PyTypeObject *type, PyObject *args, PyObject *keywords
         self->directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         failed = self->directory < 0;
     }
-    if (!failed) {
-        self->file = open_maps(self);
-        failed = self->file < 0;
-    }
+    if (!failed)
+        failed = open_file(self) < 0 && (self->directory >= 0 || !no_descriptor_left(errno));
     if (failed) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_CLEAR(self);
@@ -105,6 +137,8 @@ static PyObject *list_of(const struct memprot_maps *maps) {
     return list;
 }
 
+static int read_maps(int fd, void *context) { return memprot_maps_read(fd, context); }
+
 static PyObject *maps_read(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     MapsFile *self = (MapsFile *)object;
     struct memprot_maps maps;
@@ -113,19 +147,22 @@ static PyObject *maps_read(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Py_BEGIN_ALLOW_THREADS;
     // A descriptor of its own: the kernel keeps one place in the text per open file, and threads may read at
     // once.
-    fd = open_maps(self);
+    fd = open_text(self, "maps");
     status = fd < 0 ? -1 : memprot_maps_read(fd, &maps);
     error = errno;
     if (fd >= 0)
         close(fd);
     Py_END_ALLOW_THREADS;
-    if (fd < 0 && (error == EMFILE || error == ENFILE) && is_current(self)) {
+    if (fd < 0 && no_descriptor_left(error) && is_current(self)) {
         // No descriptor is left. The one at hand serves a single reader at a time, so the others have to
         // wait.
         Py_BEGIN_CRITICAL_SECTION(object);
         status = memprot_maps_read(self->file, &maps);
         error = errno;
         Py_END_CRITICAL_SECTION();
+    } else if (fd < 0 && no_descriptor_left(error) && self->directory < 0) {
+        status = memprot_with_own_file("/proc/self/maps", read_maps, &maps);
+        error = errno;
     }
     PyObject *list = NULL;
     if (status < 0) {
@@ -137,33 +174,45 @@ static PyObject *maps_read(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     return list;
 }
 
+typedef int find_function(int fd, uint64_t address, struct memprot_maps *maps, const struct memprot_mapping **ret);
+
+struct search {
+    find_function *find;
+    uint64_t address;
+    struct memprot_maps maps;
+    const struct memprot_mapping *found;
+};
+
+static int search_maps(int fd, void *context) {
+    struct search *search = context;
+    return search->find(fd, search->address, &search->maps, &search->found);
+}
+
 // After a fork or an execve the open file speaks of another address space than the process has.
-static int find_mapping(MapsFile *self, uint64_t address, struct memprot_maps *maps,
-                        const struct memprot_mapping **ret) {
+static int find_mapping(MapsFile *self, struct search *search) {
     if (is_current(self)) {
-        if (memprot_maps_find(self->file, address, maps, ret) == 0)
+        if (search_maps(self->file, search) == 0)
             return 0;
         if (errno != ESRCH)
             return -1;
     }
-    forget_file(self);
-    self->file = open_maps(self);
-    self->generation = generation;
-    return self->file < 0 ? -1 : memprot_maps_find(self->file, address, maps, ret);
+    if (open_file(self) == 0)
+        return search_maps(self->file, search);
+    if (self->directory >= 0 || !no_descriptor_left(errno))
+        return -1;
+    return memprot_with_own_file("/proc/self/maps", search_maps, search);
 }
 
-static PyObject *maps_find(PyObject *object, PyObject *argument) {
+static PyObject *find_with(PyObject *object, const char *name, find_function *find, PyObject *argument) {
+    struct search search = {.find = find};
     int negative, status, error;
-    uint64_t address;
-    if (memprot_as_number("find", "address", argument, &negative, &address) < 0)
+    if (memprot_as_number(name, "address", argument, &negative, &search.address) < 0)
         return NULL;
     if (negative)
         Py_RETURN_NONE;
-    struct memprot_maps maps;
-    const struct memprot_mapping *found;
-    memprot_maps_init(&maps);
+    memprot_maps_init(&search.maps);
     Py_BEGIN_CRITICAL_SECTION(object);
-    status = find_mapping((MapsFile *)object, address, &maps, &found);
+    status = find_mapping((MapsFile *)object, &search);
     error = errno;
     Py_END_CRITICAL_SECTION();
     PyObject *result;
@@ -171,9 +220,97 @@ static PyObject *maps_find(PyObject *object, PyObject *argument) {
         errno = error;
         result = PyErr_SetFromErrno(PyExc_OSError);
     } else
-        result = found == NULL ? Py_NewRef(Py_None) : memprot_new_mapping(found, NULL);
-    memprot_maps_deinit(&maps);
+        result = search.found == NULL ? Py_NewRef(Py_None) : memprot_new_mapping(search.found, NULL);
+    memprot_maps_deinit(&search.maps);
     return result;
+}
+
+static PyObject *maps_find(PyObject *object, PyObject *argument) {
+    return find_with(object, "find", memprot_maps_find, argument);
+}
+
+static PyObject *maps_find_next(PyObject *object, PyObject *argument) {
+    return find_with(object, "find_next", memprot_maps_find_next, argument);
+}
+
+// Gives a text of the process to a function; other Python threads run meanwhile.
+static int with_text(const MapsFile *self, const char *name, int (*use)(int fd, void *context), void *context) {
+    int status, error;
+    Py_BEGIN_ALLOW_THREADS;
+    if (self->directory < 0) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/self/%s", name);
+        status = memprot_with_own_file(path, use, context);
+        error = errno;
+    } else {
+        int fd = open_text(self, name);
+        status = fd < 0 ? -1 : use(fd, context);
+        error = errno;
+        if (fd >= 0)
+            close(fd);
+    }
+    Py_END_ALLOW_THREADS;
+    errno = error;
+    return status;
+}
+
+static int count_mappings(int fd, void *context) { return memprot_count_mappings(fd, context); }
+
+static PyObject *maps_count(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    size_t count;
+    if (with_text((MapsFile *)object, "maps", count_mappings, &count) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return PyLong_FromSize_t(count);
+}
+
+struct flags {
+    uint64_t address;
+    char text[MEMPROT_FLAGS_SIZE];
+};
+
+static int read_flags(int fd, void *context) {
+    struct flags *flags = context;
+    return memprot_mapping_flags(fd, flags->address, flags->text);
+}
+
+static PyObject *maps_flags(PyObject *object, PyObject *argument) {
+    struct flags flags;
+    int negative;
+    if (memprot_as_number("flags", "address", argument, &negative, &flags.address) < 0)
+        return NULL;
+    int status = with_text((MapsFile *)object, "smaps", read_flags, &flags);
+    if (status < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    if (status == 0)
+        Py_RETURN_NONE;
+    return PyUnicode_FromString(flags.text);
+}
+
+enum { TEXT_SIZE = 1 << 14 };
+
+struct text {
+    ssize_t length;
+    char bytes[TEXT_SIZE];
+};
+
+static int read_text(int fd, void *context) {
+    struct text *text = context;
+    ssize_t got;
+    while ((got = read(fd, text->bytes + text->length, (size_t)(TEXT_SIZE - text->length))) > 0)
+        text->length += got;
+    return got < 0 ? -1 : 0;
+}
+
+static PyObject *read_small_file(PyObject *Py_UNUSED(module), PyObject *argument) {
+    PyObject *path;
+    if (!PyUnicode_FSConverter(argument, &path))
+        return NULL;
+    struct text text = {.length = 0};
+    int status = memprot_with_own_file(PyBytes_AS_STRING(path), read_text, &text);
+    if (status < 0)
+        PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, argument);
+    Py_DECREF(path);
+    return status < 0 ? NULL : PyBytes_FromStringAndSize(text.bytes, text.length);
 }
 
 static PyObject *parse_maps(PyObject *Py_UNUSED(module), PyObject *argument) {
@@ -199,6 +336,9 @@ static PyObject *parse_maps(PyObject *Py_UNUSED(module), PyObject *argument) {
 static PyMethodDef maps_methods[] = {
     {"read", maps_read, METH_NOARGS, DOC_MapsFile_read},
     {"find", maps_find, METH_O, DOC_MapsFile_find},
+    {"find_next", maps_find_next, METH_O, DOC_MapsFile_find_next},
+    {"count", maps_count, METH_NOARGS, DOC_MapsFile_count},
+    {"flags", maps_flags, METH_O, DOC_MapsFile_flags},
     {NULL, NULL, 0, NULL},
 };
 
@@ -219,6 +359,7 @@ static PyType_Spec spec = {
 
 static PyMethodDef methods[] = {
     {"parse_maps", parse_maps, METH_O, DOC_parse_maps},
+    {"read_small_file", read_small_file, METH_O, DOC_read_small_file},
     {NULL, NULL, 0, NULL},
 };
 

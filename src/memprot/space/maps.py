@@ -14,7 +14,7 @@ from memprot._native import MapsFile
 from memprot.space.layout import Layout, LayoutDifference
 from memprot.space.mapping import Mapping
 
-__all__ = ["AddressSpace"]
+__all__ = ["AddressSpace", "refuse"]
 
 _GONE = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)
 _REFUSED = (errno.EACCES, errno.EPERM)
@@ -53,7 +53,7 @@ class AddressSpace:
         try:
             self._maps = MapsFile(pid)
         except OSError as error:
-            _refuse(pid, error)
+            refuse(pid, error)
 
     def __iter__(self) -> Iterator[Mapping]:
         """Every mapping, in the order of their addresses.
@@ -81,7 +81,7 @@ class AddressSpace:
         try:
             return self._maps.find(address)
         except OSError as error:
-            _refuse(self._pid, error)
+            refuse(self._pid, error)
 
     def snapshot(self) -> Layout:
         """The mappings of this moment, fixed.
@@ -123,10 +123,25 @@ class AddressSpace:
         try:
             return self._maps.read()
         except OSError as error:
-            _refuse(self._pid, error)
+            refuse(self._pid, error)
 
 
-def _refuse(pid: int | None, error: OSError) -> NoReturn:
+def refuse(pid: int | None, error: OSError) -> NoReturn:
+    """Raise what it means that the files of a process in /proc cannot be opened or read.
+
+    :param pid: the process; None for our own.
+    :param error: what opening or reading gave.
+    :raises ProcessLookupError: when there is no such process, or it has no address space.
+    :raises PermissionError: when its memory may not be looked at; says why.
+    :raises OSError: the error itself, when it is of another kind.
+
+    >>> from memprot.space.maps import refuse
+    >>> try:
+    ...     refuse(2**22 + 1, FileNotFoundError(2, "no such file"))
+    ... except ProcessLookupError as error:
+    ...     print(error.strerror)
+    there is no process 4194305, or it has no address space
+    """
     if error.errno in _REFUSED:
         raise PermissionError(error.errno, f"the mappings of process {pid} may not be read: {_why(pid)}") from error
     if error.errno not in _GONE:

@@ -1,0 +1,110 @@
+"""What can be wrong with a range of addresses."""
+
+import errno
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+import memprot._native as _native
+from memprot.diagnosis.place import span
+from memprot.diagnosis.refusal import Refusal
+from memprot.prot import PAGE_SIZE
+from memprot.reason import Reason
+
+if TYPE_CHECKING:
+    from memprot.diagnosis.process import Process
+
+__all__ = ["beyond_the_last", "first_hole", "hole", "misaligned", "wraps"]
+
+_HALF = 1 << 63
+
+
+def misaligned(address: int, what: str = "address") -> Refusal:
+    """A number that is no multiple of the page size.
+
+    >>> from memprot.diagnosis.range import misaligned
+    >>> misaligned(4097).hint
+    'use 0x1000, where its page begins'
+    """
+    below = address - address % PAGE_SIZE
+    return Refusal(
+        errno.EINVAL,
+        Reason.MISALIGNED,
+        f"the {what} {address:#x} is no multiple of the page size ({PAGE_SIZE})",
+        f"use {below:#x}, where its page begins",
+    )
+
+
+def wraps(address: int, length: int, number: int = errno.ENOMEM) -> Refusal:
+    """A range that ends beyond the last address.
+
+    >>> from memprot.diagnosis.range import wraps
+    >>> wraps(4096, 2**64 - 1).reason
+    <Reason.RANGE_WRAPS: 'range_wraps'>
+    """
+    return Refusal(
+        number,
+        Reason.RANGE_WRAPS,
+        f"{length} bytes from {address:#x} on end beyond the last address",
+        "check the length: a negative number is a huge one to the kernel",
+    )
+
+
+def hole(start: int, stop: int, number: int = errno.ENOMEM) -> Refusal:
+    """A part of a range where nothing is mapped.
+
+    >>> from memprot.diagnosis.range import hole
+    >>> hole(0x1000, 0x2000).explanation
+    'nothing is mapped at 0x1000-0x2000'
+    """
+    if beyond_the_last(start):
+        return Refusal(
+            number,
+            Reason.OUTSIDE,
+            f"{span(start, stop)} lies beyond the addresses a program can have",
+            "check the address",
+            start,
+            stop,
+        )
+    return Refusal(
+        number,
+        Reason.HOLE,
+        f"nothing is mapped at {span(start, stop)}",
+        "map it first, or leave it out; memprot.AddressSpace lists what is mapped",
+        start,
+        stop,
+    )
+
+
+def first_hole(process: "Process", start: int, stop: int) -> tuple[int, int] | None:
+    """The first part of a range where nothing is mapped, or None.
+
+    >>> from memprot.diagnosis.process import Process
+    >>> from memprot.diagnosis.range import first_hole
+    >>> first_hole(Process(), 0, 4096)
+    (0, 4096)
+    """
+    at = start
+    while at < stop:
+        mapping = process.next_mapping(at)
+        if mapping is None or mapping.start > at:
+            return at, stop if mapping is None else min(mapping.start, stop)
+        at = mapping.stop
+    return None
+
+
+def beyond_the_last(address: int) -> bool:
+    """Whether no program can have an address, on any machine of this architecture.
+
+    >>> from memprot.diagnosis.range import beyond_the_last
+    >>> beyond_the_last(0x1000), beyond_the_last(2**64 - 4096)
+    (False, True)
+    """
+    return address >= _HALF or (address >= 1 << 47 and address >= _last())
+
+
+@cache
+def _last() -> int:
+    if os.uname().machine != "x86_64":
+        return 1 << 52
+    return (1 << 56 if b" la57 " in _native.read_small_file("/proc/cpuinfo") else 1 << 47) - PAGE_SIZE
