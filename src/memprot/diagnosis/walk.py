@@ -15,7 +15,7 @@ from memprot.diagnosis.place import named
 from memprot.diagnosis.process import Process, max_map_count
 from memprot.diagnosis.range import hole, misaligned, wraps
 from memprot.diagnosis.refusal import Refusal
-from memprot.prot import PAGE_SIZE, Prot
+from memprot.prot import ACCEPTED, PAGE_SIZE, Prot
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _READ, _WRITE, _EXEC = int(Prot.READ), int(Prot.WRITE), int(Prot.EXEC)
 _ACCESS = _READ | _WRITE | _EXEC
 _GROWSDOWN, _GROWSUP = int(Prot.GROWSDOWN), int(Prot.GROWSUP)
 _GROWS = _GROWSDOWN | _GROWSUP
-_KNOWN = sum(member.value for member in Prot)  # SEM and what the architecture adds are among them
+_KNOWN = int(ACCEPTED)
 _WORD = 2**64 - 1
 
 
@@ -192,9 +192,7 @@ class Walk:
             return None
         return mapping_limit(self._count - needed, needed, mapping)
 
-    def _merges(
-        self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int
-    ) -> bool:
+    def _merges(self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int) -> bool:
         """Whether the part becomes one with a neighbour, as far as that can be seen."""
         if start == mapping.start:
             if before is None and start > 0:
