@@ -193,7 +193,7 @@ def mremap(addr: int, old: int, new: int, flags: int = 0, new_addr: int | None =
     :raises TypeError: for an argument that is no int (bool and float are none).
     :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
 
-    Other threads run meanwhile when ``old`` is more than 1 MiB.
+    Other threads run meanwhile when ``old`` or ``new`` is more than 1 MiB.
 
     Source: mremap(2), mm/mremap.c.
 
