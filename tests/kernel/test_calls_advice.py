@@ -99,10 +99,14 @@ def test_another_process_can_be_advised(answer: Answer) -> None:
         assert child.stdout is not None
         address = int(child.stdout.readline()) // PAGE_SIZE * PAGE_SIZE
         fd = os.pidfd_open(child.pid)
-        assert calls.process_madvise(fd, [(address, address + PAGE_SIZE)], Advice.COLD) == PAGE_SIZE
-        assert answer(calls.process_madvise, fd, [(address, address + PAGE_SIZE)], Advice.DONTNEED) == "EINVAL"
+        page = [(address, address + PAGE_SIZE)]
+        if os.geteuid() == 0:
+            assert calls.process_madvise(fd, page, Advice.COLD) == PAGE_SIZE
+        else:
+            assert answer(calls.process_madvise, fd, page, Advice.COLD) == "EPERM"
+        assert answer(calls.process_madvise, fd, page, Advice.DONTNEED) == "EINVAL"
         child.communicate("\n")
-    assert answer(calls.process_madvise, fd, [(address, address + PAGE_SIZE)], Advice.COLD) == "ESRCH"
+    assert answer(calls.process_madvise, fd, page, Advice.COLD) == "ESRCH"
     os.close(fd)
 
 
