@@ -94,6 +94,7 @@ class Walk:
         self._sealed = sealed or (lambda mapping, start: process.is_sealed(mapping))
         self._near_limit: bool | None = None
         self._count = 0
+        self._more: list[tuple[Mapping, int]] = []  # private memory that would have become writable on the way
         self.start: int | None = None
         """Where the change begins; None while the arguments are wrong."""
 
@@ -164,12 +165,19 @@ class Walk:
 
     def _room_for(self, mapping: "Mapping", start: int, stop: int) -> Refusal | None:
         """Whether so much of a mapping may become writable."""
-        if mapping.shared or int(mapping.prot) & _WRITE or self._process.has_room_for(stop - start):
+        if mapping.shared or int(mapping.prot) & _WRITE:
             return None
-        refusal = data_limit(self._process, stop - start)
-        if refusal is not None and not self._process.grows_down(mapping):
-            return refusal
-        refusal = overcommit(stop - start)
+        self._more.append((mapping, stop - start))
+        size = sum(size for _, size in self._more)
+        if self._process.has_room_for(size):
+            return None
+        if data_limit(self._process, size) is not None and not self._process.grows_down(mapping):
+            # A stack is not counted as data, which only its flags tell.
+            data = sum(size for other, size in self._more if not self._process.grows_down(other))
+            refusal = data_limit(self._process, data)
+            if refusal is not None:
+                return refusal
+        refusal = overcommit(size)
         if refusal is None or self._process.flags(mapping) & {"ac", "ht", "nr"}:
             return None
         return refusal
