@@ -1,21 +1,27 @@
 """A program: asks `check` about random changes of protection, makes them, and compares; ends with the number compared.
 
 usage: compare_check.py SEED COUNT [CONDITION...]
+
+Conditions: mdwe, personality (READ_IMPLIES_EXEC), data (RLIMIT_DATA), limit (of mappings), sealed (some pages are),
+pid (another process holds the memory and makes the changes).
 """
 
 import ctypes
-import errno
-import mmap
 import os
 import random
 import resource
 import sys
 import tempfile
 from collections import Counter
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any
 
 from memprot import PAGE_SIZE, Prot, ProtectionError, Reason, Verdict, calls, check
 from memprot.calls import MapFlag
 from memprot.flags import DenyWriteExecute
+
+Outcome = tuple[int | None, Reason | None, int | None, int | None]
 
 PAGES = 24
 READ_IMPLIES_EXEC = 0x0400000
@@ -70,6 +76,13 @@ class Arena:
             known = (Reason.SEALED, Reason.DATA_LIMIT, Reason.MAPPING_LIMIT, Reason.DENY_WRITE_EXECUTE)
             assert error.reason in known, error
 
+    def change(self, start: int, length: int, prot: int) -> "Outcome":
+        try:
+            calls.mprotect(start, length, prot)
+        except ProtectionError as error:
+            return error.errno, error.reason, error.start, error.stop
+        return None, None, None, None
+
     def request(self) -> tuple[int, int, int]:
         chance = self.chance
         start = self.start + chance.randrange(-1, PAGES) * PAGE_SIZE
@@ -107,37 +120,63 @@ def prepare(conditions: set[str]) -> None:
             used = next(int(line.split()[1]) for line in file if line.startswith("VmData")) * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (used + 8 * PAGE_SIZE, resource.RLIM_INFINITY))
     if "limit" in conditions:
-        fill_to_the_limit(spare=20)
+        fill_to_the_limit(spare=4)
 
 
-def outcome(start: int, length: int, prot: int) -> tuple[int | None, Reason | None, int | None, int | None]:
-    try:
-        calls.mprotect(start, length, prot)
-    except ProtectionError as error:
-        return error.errno, error.reason, error.start, error.stop
-    return None, None, None, None
+def serve(connection: Connection, arena: Arena) -> None:
+    """Do in this process what the other one asks for."""
+    while True:
+        try:
+            name, arguments = connection.recv()
+        except EOFError:
+            return
+        connection.send(getattr(arena, name)(*arguments))
+
+
+class Elsewhere:
+    """The same arena in a child process; the requests are thought of here."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.request = arena.request
+        self._connection, theirs = Pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._connection.close()
+            serve(theirs, arena)
+            os._exit(0)
+        theirs.close()
+
+    def fill(self) -> None:
+        self._ask("fill")
+
+    def change(self, start: int, length: int, prot: int) -> "Outcome":
+        return self._ask("change", start, length, prot)
+
+    def _ask(self, name: str, *arguments: int) -> Any:
+        self._connection.send((name, arguments))
+        return self._connection.recv()
 
 
 def main(seed: int, count: int, conditions: set[str]) -> None:
     chance = random.Random(seed)
-    arena = Arena(chance, "sealed" in conditions)
+    here = Arena(chance, "sealed" in conditions)
     prepare(conditions)
+    arena: Arena | Elsewhere = Elsewhere(here) if "pid" in conditions else here
+    pid = arena.pid if isinstance(arena, Elsewhere) else None
     seen: Counter[str] = Counter()
     for step in range(count):
         if step % 50 == 49:
             arena.fill()
         request = arena.request()
-        told: Verdict = check(*request)
-        found = outcome(*request)
+        told: Verdict = check(*request, pid=pid)
+        found = arena.change(*request)
         expected = (told.errno, told.reason, told.start, told.stop)
         if found != expected:
             print(f"step {step}: {[hex(word % 2**64) for word in request]}: check {told}, mprotect {found}")
-            print(open("/proc/self/maps").read() if "limit" not in conditions else "", file=sys.stderr)
             sys.exit(1)
         seen["ok" if told else str(told.reason)] += 1
     print(count, *sorted(seen))
 
 
 if __name__ == "__main__":
-    assert errno.ENOMEM and mmap.PAGESIZE == PAGE_SIZE
     main(int(sys.argv[1]), int(sys.argv[2]), set(sys.argv[3:]))

@@ -186,38 +186,35 @@ class Walk:
         self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int
     ) -> Refusal | None:
         """Whether the mapping can be split where the request begins and ends in it."""
+        process = self._process
+        if self._near_limit is None:
+            self._near_limit = process.may_be_near_mapping_limit()
+            if self._near_limit:
+                self._count = process.mapping_count()
+        if not self._near_limit:
+            return None
+        # What the walk has passed has the wanted protection by now; where it begins, the neighbour keeps its own.
+        below = before if before is not None or start == 0 else process.next_mapping(start - 1)
+        left = start == mapping.start and below is not None and below.stop == start
+        if left and below is not None:
+            left = _alike(below, mapping) and (before is not None or int(below.prot) == wanted)
+        above = process.next_mapping(stop) if stop == mapping.stop else None
+        right = above is not None and above.start == stop and int(above.prot) == wanted and _alike(mapping, above)
         needed = (start > mapping.start) + (stop < mapping.stop)
         if needed == 0:
-            return None
-        if self._near_limit is None:
-            self._near_limit = self._process.may_be_near_mapping_limit()
-            if self._near_limit:
-                self._count = self._process.mapping_count()
-        if not self._near_limit or self._merges(before, mapping, start, stop, wanted):
-            return None
-        self._count += needed
-        if self._count <= max_map_count():
-            return None
-        return mapping_limit(self._count - needed, needed, mapping)
-
-    def _merges(
-        self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int
-    ) -> bool:
-        """Whether the part becomes one with a neighbour, as far as that can be seen."""
-        if start == mapping.start:
-            if before is None and start > 0:
-                before = self._process.next_mapping(start - 1)
-            return before is not None and before.stop == start and _alike(before, mapping, wanted)
-        after = self._process.next_mapping(stop) if stop == mapping.stop else None
-        return after is not None and after.start == stop and _alike(mapping, after, wanted)
+            self._count -= left + right
+        elif not left and not right:
+            self._count += needed
+            if self._count > max_map_count():
+                return mapping_limit(self._count - needed, needed, mapping)
+        return None
 
 
-def _alike(lower: "Mapping", upper: "Mapping", wanted: int) -> bool:
-    """Whether two neighbours would be one mapping if the one that changes had the wanted protection."""
+def _alike(lower: "Mapping", upper: "Mapping") -> bool:
+    """Whether two neighbours would be one mapping if they had the same protection, as far as /proc tells."""
     return (
-        wanted in (lower.prot, upper.prot)
-        and lower.shared == upper.shared
-        and (lower.device, lower.inode, lower.path, lower.kind) == (upper.device, upper.inode, upper.path, upper.kind)
+        (lower.shared, lower.device, lower.inode) == (upper.shared, upper.device, upper.inode)
+        and (lower.path, lower.kind) == (upper.path, upper.kind)
         and (lower.inode == 0 or lower.offset - lower.start == upper.offset - upper.start)
     )
 
