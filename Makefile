@@ -7,7 +7,7 @@ BUILD  := $(abspath $(VENV))/build
 SOURCES := $(shell find src libmemprot -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench cross format clean
+.PHONY: help run test fuzz lint bench cross format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ run: $(VENV)/built  ## set up, then run memprot on three programs that corrupt m
 test: $(VENV)/built  ## set up, then run every test
 	PATH="$(BIN):$$PATH" $(BIN)/meson test -C $(BUILD) --quiet --print-errorlogs
 	$(BIN)/python -m pytest $(TESTS)
+
+fuzz: $(VENV)/built  ## random calls and random programs against the kernel, for minutes
+	MEMPROT_FUZZ=1 $(BIN)/python -m pytest -rP --timeout=3600 $(or $(TESTS),tests/kernel/test_fuzz_*.py)
 
 lint: $(VENV)/lint  ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .

@@ -27,6 +27,10 @@
 #define PR_MDWE_REFUSE_EXEC_GAIN 1UL
 #define PR_GET_MDWE              66
 #endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA           0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
 #define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
 #endif

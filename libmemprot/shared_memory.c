@@ -38,8 +38,12 @@ int memprot_shm_open(const char *name, unsigned long flags, unsigned long mode) 
 
 int memprot_shm_unlink(const char *name) {
     char path[LONGEST_PATH];
-    if (path_of(name, path) < 0)
+    if (path_of(name, path) < 0) {
+        if (errno == EINVAL)
+            // What cannot be is not there.
+            errno = ENOENT;
         return -1;
+    }
     int status = unlink(path);
     if (status < 0 && errno == EPERM)
         // POSIX has only this one for somebody else's.

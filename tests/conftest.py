@@ -1,12 +1,22 @@
-"""What the tests share: the module that misbehaves on command."""
+"""What the tests share: the module that misbehaves on command, and how long random tests go on."""
 
 import importlib.util
+import os
+import random
 import subprocess
 import sysconfig
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
+
+# `make fuzz` sets it: random tests then try so much that they take minutes instead of seconds.
+FUZZING = os.environ.get("MEMPROT_FUZZ") == "1"
+
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=100_000)
+hypothesis.settings.load_profile("fuzz" if FUZZING else "default")
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +41,15 @@ def misbehave(misbehave_path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def fuzzing() -> bool:
+    """Whether a random test shall go on for minutes."""
+    return FUZZING
+
+
+@pytest.fixture
+def fuzz_seed() -> int:
+    """Where a random test begins; a failure is repeated with the same number in MEMPROT_FUZZ_SEED."""
+    return int(os.environ.get("MEMPROT_FUZZ_SEED", random.getrandbits(32)))

@@ -1,6 +1,6 @@
 """The manual of the C extension: what ``help()`` shows of it is written here, once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, ParamSpec, SupportsIndex, TypeVar, final, overload
 
@@ -303,8 +303,8 @@ def pkey_alloc(flags: int = 0, rights: int = 0) -> int:
 
     :param flags: none exist yet.
     :param rights: :class:`memprot.flags.KeyRights`: what the calling thread shall not be able to do with its pages.
-    :raises memprot.ProtectionError: with the kernel's errno; where the CPU has no keys that is EINVAL or, on other
-        kernels, ENOSPC, which also means that all keys are in use.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOSPC when all keys are in use. Where the CPU has no keys
+        that is ENOSPC too, but EINVAL for the first such call of a process on x86-64.
     :raises TypeError: for an argument that is no int (bool and float are none).
     :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
 
@@ -399,8 +399,8 @@ def shm_unlink(name: str | bytes) -> None:
     """Take the name of POSIX shared memory away; its memory goes when nobody has it open or mapped.
 
     :param name: as :func:`shm_open` takes it.
-    :raises memprot.ProtectionError: as shm_unlink(3): EINVAL for a name that cannot be, ENOENT for one that is not
-        there, EACCES without permission.
+    :raises memprot.ProtectionError: as shm_unlink(3): ENOENT for a name that is not there or cannot be, EACCES without
+        permission.
     :raises TypeError: for a name that is neither str nor bytes.
     :raises ValueError: for a name with a zero byte.
 
@@ -481,6 +481,216 @@ def get_mdwe() -> int:
     >>> from memprot import _native
     >>> _native.get_mdwe()
     0
+    """
+
+def process_madvise(pidfd: int, ranges: Iterable[tuple[int, int]], advice: int, flags: int = 0) -> int:
+    """Advise the kernel about memory of another process, or of this one; how many bytes were advised.
+
+    :param pidfd: the process, from os.pidfd_open().
+    :param ranges: pairs ``(start, stop)`` of addresses; at most 1024, and every start a multiple of the page size.
+    :param advice: one of :class:`memprot.flags.Advice`; for another process ``COLD``, ``PAGEOUT``, ``WILLNEED`` and
+        ``COLLAPSE``. The kernel looks at the lower 32 bits of it and of ``flags``.
+    :param flags: none exist yet.
+    :raises memprot.ProtectionError: with the kernel's errno, when not even the first range was advised; EPERM where the
+        process may not be traced, ESRCH when it is gone, EBADF for what is no pidfd.
+    :raises TypeError: for an argument of another type; the message says which, also inside the ranges.
+    :raises ValueError: for a range that stops before its start.
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Fewer bytes than the ranges hold mean that the call stopped at a range. Other threads run meanwhile.
+
+    Source: process_madvise(2), mm/madvise.c.
+
+    >>> import os
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> fd = os.pidfd_open(os.getpid())
+    >>> calls.process_madvise(fd, [(address, address + PAGE_SIZE)], calls.Advice.COLD) == PAGE_SIZE
+    True
+    >>> os.close(fd)
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def mincore(addr: int, length: int) -> bytes:
+    """Which pages of a range are in memory: one byte for each, its lowest bit set for those that are.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM where part of the range is not mapped.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    It is a moment's answer. Of a file that the process may not write, every page counts as in memory. Other threads
+    run meanwhile when ``length`` is more than 1 MiB.
+
+    Source: mincore(2), mm/mincore.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> calls.mincore(address, PAGE_SIZE)
+    b'\\x00'
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def msync(addr: int, length: int, flags: int) -> None:
+    """Write what was changed in a shared mapping of a file to the file.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :param flags: :class:`memprot.flags.SyncFlag`. The kernel looks at the lower 32 bits.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOMEM where part of the range is not mapped: the rest is
+        written all the same.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile.
+
+    Source: msync(2), mm/msync.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> calls.msync(address, PAGE_SIZE, calls.SyncFlag.SYNC)
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def memfd_secret(flags: int = 0) -> int:
+    """Make a file whose pages not even the kernel can read through its own map; its descriptor.
+
+    :param flags: :class:`memprot.flags.SecretFlag`. The kernel looks at the lower 32 bits.
+    :raises memprot.ProtectionError: with the kernel's errno; ENOSYS where the kernel was started without it
+        (secretmem.enable), EINVAL for unknown flags.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    It can be mapped shared only, and its pages count as locked.
+
+    Source: memfd_secret(2), mm/secretmem.c.
+
+    >>> import os
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     os.close(calls.memfd_secret(calls.SecretFlag.CLOEXEC))
+    ... except ProtectionError as error:
+    ...     fd = None
+    """
+
+def mbind(addr: int, length: int, mode: int, nodes: Iterable[int], flags: int = 0) -> None:
+    """Say on which nodes the pages of a range shall be.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :param mode: one of :class:`memprot.flags.NumaMode`, perhaps with a :class:`memprot.flags.NumaModeFlag`.
+    :param nodes: their numbers; empty for the modes that take none.
+    :param flags: :class:`memprot.flags.NumaFlag`: what to do about pages that are elsewhere already.
+    :raises memprot.ProtectionError: with the kernel's errno; EINVAL for nodes that are not there, EIO where pages are
+        elsewhere and could not be moved, EFAULT where part of the range is not mapped.
+    :raises TypeError: for an argument of another type; the message says which, also inside the nodes.
+    :raises ValueError: for a node below 0 or above 32767, more than the kernel's interface can carry.
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Other threads run meanwhile.
+
+    Source: mbind(2), mm/mempolicy.c.
+
+    >>> from memprot import PAGE_SIZE, Prot, calls
+    >>> flags = calls.MapFlag.PRIVATE | calls.MapFlag.ANONYMOUS
+    >>> address = calls.mmap(0, PAGE_SIZE, Prot.READ | Prot.WRITE, flags)
+    >>> calls.mbind(address, PAGE_SIZE, calls.NumaMode.DEFAULT, ())
+    >>> calls.munmap(address, PAGE_SIZE)
+    """
+
+def set_mempolicy(mode: int, nodes: Iterable[int] = ()) -> None:
+    """Say on which nodes the calling thread's new pages shall be.
+
+    :param mode: one of :class:`memprot.flags.NumaMode`, perhaps with a :class:`memprot.flags.NumaModeFlag`. The
+        kernel looks at the lower 32 bits.
+    :param nodes: their numbers; empty for the modes that take none.
+    :raises memprot.ProtectionError: with the kernel's errno; EINVAL for nodes that are not there.
+    :raises TypeError: for an argument of another type; the message says which, also inside the nodes.
+    :raises ValueError: for a node below 0 or above 32767, more than the kernel's interface can carry.
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Source: set_mempolicy(2), mm/mempolicy.c.
+
+    >>> from memprot import calls
+    >>> calls.set_mempolicy(calls.NumaMode.DEFAULT)
+    """
+
+def get_mempolicy(addr: int | None = None) -> tuple[int, tuple[int, ...]]:
+    """The policy of the calling thread, or of the mapping at an address: its mode and its nodes.
+
+    :param addr: an address; None asks for the thread's policy.
+    :raises memprot.ProtectionError: with the kernel's errno; EFAULT where nothing is mapped at the address.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    The mode is a number of :class:`memprot.flags.NumaMode`, with the bits of :class:`memprot.flags.NumaModeFlag` that
+    it was set with.
+
+    Source: get_mempolicy(2), mm/mempolicy.c.
+
+    >>> from memprot import calls
+    >>> calls.set_mempolicy(calls.NumaMode.LOCAL)
+    >>> mode, nodes = calls.get_mempolicy()
+    >>> calls.NumaMode(mode)
+    <NumaMode.LOCAL: 4>
+    >>> calls.set_mempolicy(calls.NumaMode.DEFAULT)
+    """
+
+def move_pages(pid: int, pages: Iterable[int], nodes: Iterable[int] | None = None, flags: int = 0) -> list[int]:
+    """Move pages of a process to nodes, or ask where they are; for each page its node, or an errno below zero.
+
+    :param pid: the process; 0 is this one. The kernel looks at the lower 32 bits of it and of ``flags``.
+    :param pages: addresses.
+    :param nodes: for each page where to; None only asks.
+    :param flags: :class:`memprot.flags.NumaFlag`: ``MOVE``, or ``MOVE_ALL`` for pages that others share.
+    :raises memprot.ProtectionError: with the kernel's errno; ESRCH for a process that is not there, EPERM for one that
+        may not be traced, ENODEV for a node that is not there.
+    :raises TypeError: for an argument of another type; the message says which, also inside pages and nodes.
+    :raises ValueError: for more or fewer nodes than pages, or a node below 0 or above 32767.
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    A page that the kernel did not come to has ``-errno.EAGAIN``. Other threads run meanwhile.
+
+    Source: move_pages(2), mm/migrate.c.
+
+    >>> import errno
+    >>> from memprot import calls
+    >>> calls.move_pages(0, [0]) == [-errno.EFAULT]
+    True
+    """
+
+def set_name(addr: int, length: int, name: str | bytes | None) -> None:
+    """Name anonymous memory: /proc/PID/maps shows ``[anon:name]``.
+
+    :param addr: the first byte; must be a multiple of the page size.
+    :param length: in bytes; the kernel rounds it up to whole pages.
+    :param name: at most 79 printable characters without ``[ ] \\ $`` and the backquote; None takes the name away.
+    :raises memprot.ProtectionError: with the kernel's errno; EINVAL also from a kernel built without names, EBADF for
+        the mapping of a file.
+    :raises TypeError: for an argument of another type.
+    :raises ValueError: for a name with a zero byte.
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Source: PR_SET_VMA(2const), mm/madvise.c.
+
+    >>> from memprot import ProtectionError, calls
+    >>> try:
+    ...     calls.set_name(1, 4096, "odd")
+    ... except ProtectionError as error:
+    ...     print(error.strerror)
+    Invalid argument
+    """
+
+def personality(persona: int = 0xFFFFFFFF) -> int:
+    """The number of what :func:`memprot.calls.personality` does.
+
+    >>> from memprot import _native
+    >>> _native.personality() == _native.personality(0xFFFFFFFF)
+    True
     """
 
 def set_error_factory(factory: Callable[[int, str, tuple[object, ...]], BaseException] | None, /) -> None:

@@ -15,15 +15,21 @@ import memprot._native as _native
 import memprot.errors as _errors  # noqa: F401 - registers the exception that these functions raise
 from memprot._native import (
     brk,
+    get_mempolicy,
     madvise,
+    mbind,
     memfd_create,
+    memfd_secret,
+    mincore,
     mlock,
     mlock2,
     mlockall,
     mmap,
+    move_pages,
     mprotect,
     mremap,
     mseal,
+    msync,
     munlock,
     munlockall,
     munmap,
@@ -31,54 +37,81 @@ from memprot._native import (
     pkey_free,
     pkey_mprotect,
     pkey_set,
+    process_madvise,
     sbrk,
     set_mdwe,
+    set_mempolicy,
+    set_name,
     shm_open,
     shm_unlink,
 )
 from memprot.flags import (
     Advice,
     DenyWriteExecute,
+    ExecutionDomain,
     KeyRights,
     LockAllFlag,
     LockFlag,
     MapFlag,
     MemfdFlag,
+    NumaFlag,
+    NumaMode,
+    NumaModeFlag,
+    Personality,
     RemapFlag,
+    Seal,
+    SecretFlag,
     SyncFlag,
 )
 
 __all__ = [
     "Advice",
     "DenyWriteExecute",
+    "ExecutionDomain",
     "KeyRights",
     "LockAllFlag",
     "LockFlag",
     "MapFlag",
     "MemfdFlag",
+    "NumaFlag",
+    "NumaMode",
+    "NumaModeFlag",
+    "Personality",
     "RemapFlag",
+    "Seal",
+    "SecretFlag",
     "SyncFlag",
     "brk",
     "get_mdwe",
+    "get_mempolicy",
     "madvise",
+    "mbind",
     "memfd_create",
+    "memfd_secret",
+    "mincore",
     "mlock",
     "mlock2",
     "mlockall",
     "mmap",
+    "move_pages",
     "mprotect",
     "mremap",
     "mseal",
+    "msync",
     "munlock",
     "munlockall",
     "munmap",
+    "personality",
     "pkey_alloc",
     "pkey_free",
     "pkey_get",
     "pkey_mprotect",
     "pkey_set",
+    "process_madvise",
     "sbrk",
     "set_mdwe",
+    "set_mempolicy",
+    "set_name",
     "shm_open",
     "shm_unlink",
 ]
@@ -120,3 +153,24 @@ def get_mdwe() -> DenyWriteExecute:
     <DenyWriteExecute: 0>
     """
     return DenyWriteExecute(_native.get_mdwe())
+
+
+def personality(persona: int = 0xFFFFFFFF) -> Personality:
+    """Set whose habits the kernel shows the calling thread; what was set before.
+
+    :param persona: :class:`memprot.flags.Personality` flags, perhaps with an :class:`memprot.flags.ExecutionDomain`;
+        the default, 0xffffffff, only asks. The kernel looks at the lower 32 bits.
+    :raises memprot.ProtectionError: with the kernel's errno; older kernels answer EINVAL for some values.
+    :raises TypeError: for an argument that is no int (bool and float are none).
+    :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
+
+    Threads and programs that it starts inherit it.
+
+    Source: personality(2), kernel/exec_domain.c.
+
+    >>> from memprot import calls
+    >>> before = calls.personality()
+    >>> calls.personality(before) == before
+    True
+    """
+    return Personality(_native.personality(persona))

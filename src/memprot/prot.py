@@ -11,7 +11,7 @@ import os
 from enum import IntFlag
 from typing import TYPE_CHECKING, Self
 
-__all__ = ["PAGE_SIZE", "Prot", "as_prot"]
+__all__ = ["PAGE_SIZE", "Prot", "as_prot", "effects_on"]
 
 PAGE_SIZE: int = os.sysconf("SC_PAGE_SIZE")
 """The bytes of a page, the smallest piece of memory that has a protection of its own."""
@@ -48,15 +48,18 @@ class Prot(IntFlag):
     EXEC = 0x4
     """The page can be executed."""
     SEM = 0x8
-    """The page may be used for atomic operations; taken and ignored."""
-    if _MACHINE.startswith("ppc"):
+    """The page may be used for atomic operations."""
+    # The first name of a number is the one that repr() shows.
+    if TYPE_CHECKING or _MACHINE != "aarch64":
         SAO = 0x10
-        """Strong access ordering (powerpc)."""
-    if _MACHINE == "aarch64":
+        """Strong access ordering (powerpc). Shares its number with BTI."""
         BTI = 0x10
-        """Indirect branches may only land where the code says so (ARM)."""
-        MTE = 0x20
-        """The page holds memory tags (ARM)."""
+        """Indirect branches may only land where the code says so (ARM). Shares its number with SAO."""
+    else:
+        BTI = 0x10
+        SAO = 0x10
+    MTE = 0x20
+    """The page holds memory tags (ARM)."""
     GROWSDOWN = 0x01000000
     """mprotect only: the change begins at the start of the growing-down mapping."""
     GROWSUP = 0x02000000
@@ -65,6 +68,20 @@ class Prot(IntFlag):
     if TYPE_CHECKING:
 
         def __new__(cls, value: int | str) -> Self: ...
+
+    @property
+    def effect(self) -> str:
+        """What the running machine does with these flags, in a sentence for each.
+
+        >>> from memprot import Prot
+        >>> Prot.SEM.effect
+        'SEM: mprotect and mmap accept and ignore it.'
+        """
+        effects = effects_on(_MACHINE)
+        known = [f"{name}: {effect}" for name, effect in effects.items() if self & type(self)[name]]
+        rest = int(self) & ~sum({int(type(self)[name]) for name in effects})
+        unknown = [f"{rest:#x}: mprotect answers EINVAL, mmap ignores it."] if rest else []
+        return " ".join([*known, *unknown]) or "NONE: every access faults."
 
     @classmethod
     def _missing_(cls, value: object) -> object:
@@ -101,7 +118,7 @@ class Prot(IntFlag):
         parts = ["".join(letter if value >> bit & 1 else "-" for bit, letter in enumerate(_LETTERS))]
         rest = value & ~0x7
         for member in type(self):
-            if member.value & rest:
+            if member.value & rest and member.name in _SHOWN:
                 parts.append(str(member.name).lower())
                 rest &= ~member.value
         if rest:
@@ -112,6 +129,62 @@ class Prot(IntFlag):
         if specification and specification[-1] in _NUMBER_FORMATS:
             return format(int(self), specification)
         return format(str(self), specification)
+
+
+_REFUSED = "mprotect answers EINVAL, mmap ignores it."
+_IGNORED = "mprotect and mmap accept and ignore it."
+_EVERYWHERE = {
+    "READ": "loads from the page work.",
+    "WRITE": "stores to the page work.",
+    "EXEC": "instructions in the page can be executed.",
+    "SEM": _IGNORED,
+    "SAO": _REFUSED,
+    "BTI": _REFUSED,
+    "MTE": _REFUSED,
+    "GROWSDOWN": "mprotect begins at the start of the mapping where that grows down, else it answers EINVAL; "
+    "mmap ignores it.",
+    "GROWSUP": "mprotect answers EINVAL, because no mapping grows up here; mmap ignores it.",
+}
+_SPECIAL = {
+    "x86_64": {
+        "WRITE": "stores to the page work, and loads too.",
+        "EXEC": "instructions in the page can be executed, and loads work too; alone and with protection keys in "
+        "the CPU, loads fault.",
+    },
+    "aarch64": {
+        "WRITE": "stores to the page work, and loads too.",
+        "EXEC": "instructions in the page can be executed; alone, loads fault where the CPU can tell them apart "
+        "(EPAN), else they work too.",
+        "BTI": "in code, indirect branches land only on instructions made for it, where the CPU has BTI; else EINVAL.",
+        "MTE": "the page holds memory tags, where the CPU has MTE and the memory is anonymous or a memory file's; "
+        "else EINVAL.",
+    },
+    "ppc64": {
+        "SAO": "stores and loads keep a stronger order, on POWER7 to POWER9; else EINVAL.",
+    },
+}
+_ARCHITECTURES = {"ppc64le": "ppc64"}
+
+
+def effects_on(architecture: str) -> dict[str, str]:
+    """What a machine does with each flag of :class:`Prot`, by the flag's name.
+
+    :param architecture: as ``uname -m`` prints it.
+
+    Flags that share a number are there once, under the name that means something to the machine.
+
+    >>> from memprot.prot import effects_on
+    >>> effects_on("x86_64")["MTE"]
+    'mprotect answers EINVAL, mmap ignores it.'
+    """
+    special = _SPECIAL.get(_ARCHITECTURES.get(architecture, architecture), {})
+    effects = _EVERYWHERE | special
+    del effects["SAO" if "BTI" in special else "BTI"]
+    return effects
+
+
+# The flags that are more than a number here.
+_SHOWN = {name for name, effect in effects_on(_MACHINE).items() if effect != _REFUSED}
 
 
 def as_prot(value: Prot | str | int) -> Prot:

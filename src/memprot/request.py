@@ -67,6 +67,36 @@ def _shm_open(name: str | bytes, flags: int, mode: int) -> str:
     return f"shm_open of {name!r} with flags {address_text(flags)} and mode {mode % 2**64:#o}"
 
 
+def _process_madvise(pidfd: int, ranges: tuple[object, ...], advice: int, flags: int) -> str:
+    process = f"the process of descriptor {pidfd}"
+    return f"process_madvise of {len(ranges)} ranges of {process} with advice {advice} and flags {address_text(flags)}"
+
+
+def _mbind(address: int, length: int, mode: int, nodes: tuple[int, ...], flags: int) -> str:
+    policy = f"mode {address_text(mode)}{_nodes(nodes)}"
+    return f"mbind of {_range(address, length)} to {policy} with flags {address_text(flags)}"
+
+
+def _set_mempolicy(mode: int, nodes: tuple[int, ...]) -> str:
+    return f"set_mempolicy to mode {address_text(mode)}{_nodes(nodes)}"
+
+
+def _nodes(nodes: tuple[int, ...]) -> str:
+    return f" on nodes {', '.join(map(str, nodes[:8]))}{', ...' * (len(nodes) > 8)}" if nodes else ""
+
+
+def _get_mempolicy(address: int | None) -> str:
+    return "get_mempolicy of the thread" if address is None else f"get_mempolicy of {address_text(address)}"
+
+
+def _move_pages(pid: int, pages: tuple[int, ...], nodes: tuple[int, ...] | None, flags: int) -> str:
+    return f"move_pages of {len(pages)} pages{_nodes(nodes or ())} of process {pid} with flags {address_text(flags)}"
+
+
+def _set_name(address: int, length: int, name: str | bytes | None) -> str:
+    return f"set_name of {_range(address, length)} to {name!r}"
+
+
 def _of_range(call: str) -> "Callable[..., str]":
     return lambda address, length: f"{call} of {_range(address, length)}"
 
@@ -103,9 +133,15 @@ _REQUESTS: "dict[str, Callable[..., str]]" = {
     "pkey_set": _pkey_set,
     "memfd_create": _memfd_create,
     "shm_open": _shm_open,
-    **{call: _of_range(call) for call in ("munmap", "mlock", "munlock")},
-    **{call: _of_range_with_flags(call) for call in ("mlock2", "mseal")},
-    **{call: _of_flags(call) for call in ("mlockall", "set_mdwe")},
+    "process_madvise": _process_madvise,
+    "mbind": _mbind,
+    "set_mempolicy": _set_mempolicy,
+    "get_mempolicy": _get_mempolicy,
+    "move_pages": _move_pages,
+    "set_name": _set_name,
+    **{call: _of_range(call) for call in ("munmap", "mlock", "munlock", "mincore")},
+    **{call: _of_range_with_flags(call) for call in ("mlock2", "mseal", "msync")},
+    **{call: _of_flags(call) for call in ("mlockall", "set_mdwe", "memfd_secret", "personality")},
     **{call: _of_name(call) for call in ("shm_unlink",)},
     **{call: _of_key(call) for call in ("pkey_free", "pkey_get")},
 }

@@ -9,11 +9,12 @@ kernel that lacks one answers EINVAL or, for most ``MapFlag``s, ignores it.
 """
 
 from memprot.flags.advice import Advice
-from memprot.flags.files import MemfdFlag
+from memprot.flags.files import MemfdFlag, Seal, SecretFlag
 from memprot.flags.keys import KeyRights
 from memprot.flags.locking import LockAllFlag, LockFlag
 from memprot.flags.mapping import HUGE_MASK, HUGE_SHIFT, MAP_TYPE, MapFlag, RemapFlag, SyncFlag
-from memprot.flags.process import DenyWriteExecute
+from memprot.flags.numa import NumaFlag, NumaMode, NumaModeFlag
+from memprot.flags.process import DenyWriteExecute, ExecutionDomain, Personality
 
 __all__ = [
     "HUGE_MASK",
@@ -21,11 +22,18 @@ __all__ = [
     "MAP_TYPE",
     "Advice",
     "DenyWriteExecute",
+    "ExecutionDomain",
     "KeyRights",
     "LockAllFlag",
     "LockFlag",
     "MapFlag",
     "MemfdFlag",
+    "NumaFlag",
+    "NumaMode",
+    "NumaModeFlag",
+    "Personality",
     "RemapFlag",
+    "Seal",
+    "SecretFlag",
     "SyncFlag",
 ]

@@ -53,6 +53,22 @@ PyObject *memprot_call_name(const struct memprot_call *call, int i, PyObject *ob
     return PyUnicode_FSConverter(object, &bytes) ? bytes : NULL;
 }
 
+PyObject *memprot_call_items(const struct memprot_call *call, int i, PyObject *object) {
+    PyObject *items = PySequence_Tuple(object);
+    if (items == NULL && Py_TYPE(object)->tp_iter == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Format(PyExc_TypeError, "%s() argument '%s' must be an iterable, not %.200s", call->name,
+                     call->parameters[i], Py_TYPE(object)->tp_name);
+    }
+    return items;
+}
+
+int memprot_call_item(const struct memprot_call *call, int i, Py_ssize_t index, PyObject *item, uint64_t *ret) {
+    char parameter[64];
+    int negative;
+    PyOS_snprintf(parameter, sizeof parameter, "%s[%zd]", call->parameters[i], index);
+    return memprot_as_number(call->name, parameter, item, &negative, ret);
+}
+
 bool memprot_always_long(const uint64_t *Py_UNUSED(words)) { return true; }
 
 bool memprot_is_long_range(const uint64_t *words) { return words[1] > MEMPROT_LONG_RANGE; }
@@ -160,11 +176,13 @@ static PyMethodDef methods[] = {
 int memprot_add_calls(PyObject *module) {
     PyMethodDef *const groups[] = {
         methods,
+        memprot_advice_calls,
         memprot_break_calls,
         memprot_file_calls,
         memprot_key_calls,
         memprot_locking_calls,
         memprot_mapping_calls,
+        memprot_numa_calls,
         memprot_process_calls,
         memprot_protection_calls,
     };

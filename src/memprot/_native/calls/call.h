@@ -8,8 +8,9 @@
 enum { MEMPROT_PARAMETERS = 6 };
 
 /// What the functions of one file add to the module.
-extern PyMethodDef memprot_break_calls[], memprot_file_calls[], memprot_key_calls[], memprot_locking_calls[],
-    memprot_mapping_calls[], memprot_process_calls[], memprot_protection_calls[];
+extern PyMethodDef memprot_advice_calls[], memprot_break_calls[], memprot_file_calls[], memprot_key_calls[],
+    memprot_locking_calls[], memprot_mapping_calls[], memprot_numa_calls[], memprot_process_calls[],
+    memprot_protection_calls[];
 
 struct memprot_call {
     const char *name;
@@ -36,6 +37,14 @@ int memprot_call_word(const struct memprot_call *call, int i, PyObject *object, 
 /// @param[in] i the index of its parameter.
 /// @return new bytes that hold no zero byte, or NULL with TypeError or ValueError set.
 PyObject *memprot_call_name(const struct memprot_call *call, int i, PyObject *object);
+
+/// What an iterable gives.
+/// @param[in] i the index of its parameter.
+/// @return a new tuple, or NULL with an exception set: TypeError for what cannot be iterated.
+PyObject *memprot_call_items(const struct memprot_call *call, int i, PyObject *object);
+
+/// As memprot_call_word, for the item at an index of what a parameter gives.
+int memprot_call_item(const struct memprot_call *call, int i, Py_ssize_t index, PyObject *item, uint64_t *ret);
 
 /// Makes the system call, with or without other threads meanwhile.
 /// @param[in] words MEMPROT_PARAMETERS of them.
@@ -76,7 +85,7 @@ bool memprot_is_long_range(const uint64_t *words);
     }
 
 #define MEMPROT_METHOD(NAME)                                                                                           \
-    { #NAME, (PyCFunction)(void (*)(void))call_##NAME, METH_FASTCALL | METH_KEYWORDS, DOC_##NAME }
+    {#NAME, (PyCFunction)(void (*)(void))call_##NAME, METH_FASTCALL | METH_KEYWORDS, DOC_##NAME}
 
 #if PY_VERSION_HEX < 0x030f0000
 // The words of an mprotect are small or two digits long; asking the interpreter for them costs more than the rest.

@@ -32,6 +32,8 @@ static PyObject *call_memfd_create(MEMPROT_ARGUMENTS) {
     return fd == -1 ? memprot_call_failed(&call, gathered, error) : PyLong_FromLong(fd);
 }
 
+MEMPROT_CALL(memfd_secret, memprot_call_int, .parameters = {"flags"}, .count = 1, .number = SYS_memfd_secret)
+
 static PyObject *call_shm_open(MEMPROT_ARGUMENTS) {
     static const struct memprot_call call = {
         .name = "shm_open",
@@ -58,8 +60,7 @@ static PyObject *call_shm_open(MEMPROT_ARGUMENTS) {
 }
 
 static PyObject *call_shm_unlink(MEMPROT_ARGUMENTS) {
-    static const struct memprot_call call = {
-        .name = "shm_unlink", .parameters = {"name"}, .required = 1, .count = 1};
+    static const struct memprot_call call = {.name = "shm_unlink", .parameters = {"name"}, .required = 1, .count = 1};
     PyObject *gathered[1];
     if (memprot_call_gather(&call, arguments, positional, keywords, gathered) < 0)
         return NULL;
@@ -78,8 +79,6 @@ static PyObject *call_shm_unlink(MEMPROT_ARGUMENTS) {
 }
 
 PyMethodDef memprot_file_calls[] = {
-    MEMPROT_METHOD(memfd_create),
-    MEMPROT_METHOD(shm_open),
-    MEMPROT_METHOD(shm_unlink),
-    {NULL, NULL, 0, NULL},
+    MEMPROT_METHOD(memfd_create), MEMPROT_METHOD(memfd_secret), MEMPROT_METHOD(shm_open),
+    MEMPROT_METHOD(shm_unlink),   {NULL, NULL, 0, NULL},
 };

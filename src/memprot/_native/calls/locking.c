@@ -5,8 +5,8 @@
 
 #include <sys/syscall.h>
 
-MEMPROT_CALL(mlock, memprot_call_none, .parameters = {"addr", "length"}, .required = 2, .count = 2,
-             .number = SYS_mlock, .is_long = memprot_always_long)
+MEMPROT_CALL(mlock, memprot_call_none, .parameters = {"addr", "length"}, .required = 2, .count = 2, .number = SYS_mlock,
+             .is_long = memprot_always_long)
 
 MEMPROT_CALL(mlock2, memprot_call_none, .parameters = {"addr", "length", "flags"}, .required = 3, .count = 3,
              .number = SYS_mlock2, .is_long = memprot_always_long)

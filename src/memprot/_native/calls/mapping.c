@@ -1,8 +1,10 @@
-// Where memory is, and what the kernel shall do with it.
+// Where memory is.
 #include "call.h"
 
 #include "docstrings.h"
-#include "kernel_abi.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
 
 // A file system may ask a program of its own, even one in this process, before it lets its file be mapped.
 static bool is_long_mmap(const uint64_t *words) {
@@ -61,36 +63,9 @@ static PyObject *call_mremap(MEMPROT_ARGUMENTS) {
     return address == -1 ? memprot_call_failed(&call, gathered, error) : PyLong_FromLong(address);
 }
 
-// All but advice that only sets a flag or drops pages: that reads, writes, moves or waits.
-static bool is_long_madvise(const uint64_t *words) {
-    if (words[1] > MEMPROT_LONG_RANGE)
-        return true;
-    switch (words[2]) {
-    case MADV_NORMAL:
-    case MADV_RANDOM:
-    case MADV_SEQUENTIAL:
-    case MADV_DONTNEED:
-    case MADV_FREE:
-    case MADV_DONTFORK:
-    case MADV_DOFORK:
-    case MADV_HUGEPAGE:
-    case MADV_NOHUGEPAGE:
-    case MADV_DONTDUMP:
-    case MADV_DODUMP:
-    case MADV_WIPEONFORK:
-    case MADV_KEEPONFORK:
-    case MADV_GUARD_INSTALL:
-    case MADV_GUARD_REMOVE:
-        return false;
-    default:
-        return true;
-    }
-}
-
-MEMPROT_CALL(madvise, memprot_call_none, .parameters = {"addr", "length", "advice"}, .required = 3, .count = 3,
-             .number = SYS_madvise, .is_long = is_long_madvise)
-
 PyMethodDef memprot_mapping_calls[] = {
-    MEMPROT_METHOD(mmap),    MEMPROT_METHOD(munmap),  MEMPROT_METHOD(mremap),
-    MEMPROT_METHOD(madvise), {NULL, NULL, 0, NULL},
+    MEMPROT_METHOD(mmap),
+    MEMPROT_METHOD(munmap),
+    MEMPROT_METHOD(mremap),
+    {NULL, NULL, 0, NULL},
 };

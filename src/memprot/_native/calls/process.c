@@ -36,8 +36,39 @@ static PyObject *call_get_mdwe(MEMPROT_ARGUMENTS) {
     return bits == -1 ? NULL : PyLong_FromLong(bits);
 }
 
+static bool is_long_set_name(const uint64_t *words) { return words[3] > MEMPROT_LONG_RANGE; }
+
+static PyObject *call_set_name(MEMPROT_ARGUMENTS) {
+    static const struct memprot_call call = {
+        .name = "set_name",
+        .parameters = {"addr", "length", "name"},
+        .required = 3,
+        .count = 3,
+        .number = SYS_prctl,
+        .is_long = is_long_set_name,
+    };
+    PyObject *gathered[3];
+    uint64_t words[MEMPROT_PARAMETERS] = {0};
+    if (memprot_call_gather(&call, arguments, positional, keywords, gathered) < 0 ||
+        memprot_call_words(&call, gathered, 0, 2, words) < 0)
+        return NULL;
+    PyObject *name = gathered[2] == Py_None ? Py_NewRef(Py_None) : memprot_call_name(&call, 2, gathered[2]);
+    if (name == NULL)
+        return NULL;
+    const uint64_t registers[MEMPROT_PARAMETERS] = {PR_SET_VMA, PR_SET_VMA_ANON_NAME, words[0], words[1],
+                                                    name == Py_None ? 0 : (uintptr_t)PyBytes_AS_STRING(name)};
+    int error;
+    long status = memprot_call_make(&call, registers, &error);
+    Py_DECREF(name);
+    if (status == -1)
+        return memprot_call_failed(&call, gathered, error);
+    Py_RETURN_NONE;
+}
+
+MEMPROT_CALL(personality, memprot_call_int, .parameters = {"persona"}, .count = 1, .defaults = {0xffffffff},
+             .number = SYS_personality)
+
 PyMethodDef memprot_process_calls[] = {
-    MEMPROT_METHOD(set_mdwe),
-    MEMPROT_METHOD(get_mdwe),
-    {NULL, NULL, 0, NULL},
+    MEMPROT_METHOD(set_mdwe),    MEMPROT_METHOD(get_mdwe), MEMPROT_METHOD(set_name),
+    MEMPROT_METHOD(personality), {NULL, NULL, 0, NULL},
 };

@@ -1,0 +1,253 @@
+"""The mappings of an address space in the order of their addresses, quick to search and to change.
+
+The kernel keeps them in a maple tree. Here they lie in chunks of a few hundred, so that a change moves few, and
+each mapping knows its neighbours, so that a range is walked from one to the next.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+from memprot.model.bits import PAGE, VM_GROWSDOWN
+
+if TYPE_CHECKING:
+    from memprot.model.mapping import Mapping
+
+__all__ = ["STACK_GUARD_GAP", "Mappings", "start_gap"]
+
+STACK_GUARD_GAP = 256 * PAGE
+"""The bytes below a mapping that grows down in which nothing else is placed."""
+
+_MOST_IN_A_CHUNK = 512
+
+
+def start_gap(mapping: "Mapping") -> int:
+    """The lowest address that belongs to a mapping when others are placed.
+
+    Source: vm_start_gap, include/linux/mm.h.
+
+    >>> from memprot.model.bits import VM_GROWSDOWN
+    >>> from memprot.model.mapping import Mapping
+    >>> from memprot.model.mappings import start_gap
+    >>> hex(start_gap(Mapping(0x7FF000, 0x800000, VM_GROWSDOWN, 0)))
+    '0x6ff000'
+    """
+    if mapping.flags & VM_GROWSDOWN:
+        return max(mapping.start - STACK_GUARD_GAP, 0)
+    return mapping.start
+
+
+class _Chunk:
+    __slots__ = ("items", "largest_gap", "starts")
+
+    def __init__(self, starts: list[int], items: "list[Mapping]") -> None:
+        self.starts = starts
+        self.items = items
+        # The largest free range directly below one of the items, or more than that; None: to be found.
+        self.largest_gap: int | None = None
+
+    def gap(self) -> int:
+        if self.largest_gap is None:
+            largest = 0
+            for item in self.items:
+                below = item.previous
+                largest = max(largest, item.start - (0 if below is None else below.stop))
+            self.largest_gap = largest
+        return self.largest_gap
+
+
+class Mappings(Sequence["Mapping"]):
+    """Mappings that do not overlap, by rising address.
+
+    Source: the maple tree of struct mm_struct, include/linux/mm_types.h.
+
+    >>> from memprot.model.mapping import Mapping
+    >>> from memprot.model.mappings import Mappings
+    >>> mappings = Mappings()
+    >>> mappings.insert(Mapping(0x1000, 0x3000, 0, 1))
+    >>> mappings.find(0x2000)
+    Mapping(0x1000-0x3000 ---p)
+    >>> mappings.at(0x3000) is None
+    True
+    """
+
+    __slots__ = ("_bounds", "_chunks", "_count")
+
+    def __init__(self) -> None:
+        # A chunk holds what starts at its bound or above, and below the next chunk's bound. The first is 0.
+        self._bounds = [0]
+        self._chunks = [_Chunk([], [])]
+        self._count = 0
+
+    def find(self, address: int) -> "Mapping | None":
+        """The first mapping that ends above the address (find_vma)."""
+        chunk = self._chunks[bisect_right(self._bounds, address) - 1]
+        place = bisect_right(chunk.starts, address) - 1
+        if place >= 0:
+            mapping = chunk.items[place]
+            return mapping if mapping.stop > address else mapping.next
+        if not chunk.items:
+            return None
+        mapping = chunk.items[0]
+        below = mapping.previous
+        return below if below is not None and below.stop > address else mapping
+
+    def at(self, address: int) -> "Mapping | None":
+        """The mapping that holds the address (vma_lookup)."""
+        mapping = self.find(address)
+        return mapping if mapping is not None and mapping.start <= address else None
+
+    def below(self, address: int) -> "Mapping | None":
+        """The last mapping that starts below the address."""
+        number = bisect_left(self._bounds, address) - 1
+        if number < 0:
+            return None
+        chunk = self._chunks[number]
+        place = bisect_left(chunk.starts, address) - 1
+        if place >= 0:
+            return chunk.items[place]
+        return chunk.items[0].previous if chunk.items else None
+
+    def insert(self, mapping: "Mapping") -> None:
+        """Put a mapping where nothing is."""
+        number = bisect_right(self._bounds, mapping.start) - 1
+        chunk = self._chunks[number]
+        items = chunk.items
+        place = bisect_right(chunk.starts, mapping.start)
+        if place:
+            below: Mapping | None = items[place - 1]
+            above = items[place - 1].next
+        elif items:
+            above = items[0]
+            below = above.previous
+        else:
+            below = above = None
+        mapping.previous = below
+        mapping.next = above
+        if below is not None:
+            below.next = mapping
+        if above is not None:
+            above.previous = mapping
+        chunk.starts.insert(place, mapping.start)
+        items.insert(place, mapping)
+        chunk.largest_gap = None
+        self._count += 1
+        if len(items) > _MOST_IN_A_CHUNK:
+            self._halve(number)
+
+    def remove(self, mapping: "Mapping") -> None:
+        """Take a mapping out."""
+        number, place = self._place(mapping.start)
+        chunk = self._chunks[number]
+        del chunk.starts[place]
+        del chunk.items[place]
+        chunk.largest_gap = None
+        below, above = mapping.previous, mapping.next
+        if below is not None:
+            below.next = above
+        if above is not None:
+            above.previous = below
+            self._gap_grew_below(above)
+        self._count -= 1
+        if not chunk.items and len(self._chunks) > 1:
+            del self._chunks[number]
+            del self._bounds[number]
+            self._bounds[0] = 0
+
+    def set_start(self, mapping: "Mapping", start: int) -> None:
+        """Move the start of a mapping, over free addresses or over some of its own."""
+        number, place = self._place(mapping.start)
+        chunk = self._chunks[number]
+        chunk.starts[place] = start
+        chunk.largest_gap = None
+        mapping.start = start
+        if start < self._bounds[number]:
+            self._bounds[number] = start
+
+    def set_stop(self, mapping: "Mapping", stop: int) -> None:
+        """Move the end of a mapping, over free addresses or over some of its own."""
+        shrinks = stop < mapping.stop
+        mapping.stop = stop
+        if shrinks and mapping.next is not None:
+            self._gap_grew_below(mapping.next)
+
+    def highest_gap(self, length: int, low: int, high: int) -> int | None:
+        """Where ``length`` bytes fit highest in ``[low, high)``; their first address, or None.
+
+        Source: vm_unmapped_area and unmapped_area_topdown, mm/vma.c.
+        """
+        above = self.find(high)
+        ceiling = high if above is None else min(high, start_gap(above))
+        below = self.below(2**64) if above is None else above.previous
+        if ceiling - (low if below is None else max(low, below.stop)) >= length:
+            return ceiling - length
+        if below is None:
+            return None
+        place: int | None
+        number, place = self._place(below.start)
+        while number >= 0:
+            chunk = self._chunks[number]
+            if chunk.gap() >= length:
+                for item in reversed(chunk.items if place is None else chunk.items[: place + 1]):
+                    floor = low if item.previous is None else max(low, item.previous.stop)
+                    if start_gap(item) - floor >= length:
+                        return start_gap(item) - length
+            number, place = number - 1, None
+        return None
+
+    def lowest_gap(self, length: int, low: int, high: int) -> int | None:
+        """Where ``length`` bytes fit lowest in ``[low, high)``; their first address, or None.
+
+        Source: unmapped_area, mm/vma.c.
+        """
+        mapping = self.find(low)
+        while mapping is not None:
+            floor = low if mapping.previous is None else max(low, mapping.previous.stop)
+            if floor + length <= min(start_gap(mapping), high):
+                return floor
+            if mapping.stop >= high:
+                return None
+            low = max(low, mapping.stop)
+            mapping = mapping.next
+        return low if low + length <= high else None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> "Iterator[Mapping]":
+        for chunk in self._chunks:
+            yield from chunk.items
+
+    @overload
+    def __getitem__(self, index: int) -> "Mapping": ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "list[Mapping]": ...
+
+    def __getitem__(self, index: int | slice) -> "Mapping | list[Mapping]":
+        if isinstance(index, slice):
+            return list(self)[index]
+        place = index + self._count if index < 0 else index
+        if not 0 <= place < self._count:
+            raise IndexError(f"there are {self._count} mappings, and none has the index {index}")
+        for chunk in self._chunks:
+            if place < len(chunk.items):
+                return chunk.items[place]
+            place -= len(chunk.items)
+        raise AssertionError("the count and the chunks disagree")
+
+    def _place(self, start: int) -> tuple[int, int]:
+        number = bisect_right(self._bounds, start) - 1
+        return number, bisect_left(self._chunks[number].starts, start)
+
+    def _gap_grew_below(self, mapping: "Mapping") -> None:
+        self._chunks[bisect_right(self._bounds, mapping.start) - 1].largest_gap = None
+
+    def _halve(self, number: int) -> None:
+        chunk = self._chunks[number]
+        middle = len(chunk.items) // 2
+        upper = _Chunk(chunk.starts[middle:], chunk.items[middle:])
+        del chunk.starts[middle:]
+        del chunk.items[middle:]
+        self._chunks.insert(number + 1, upper)
+        self._bounds.insert(number + 1, upper.starts[0])

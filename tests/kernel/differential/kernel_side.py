@@ -1,0 +1,183 @@
+"""The operations as the kernel does them, in a process of their own."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from memprot import PAGE_SIZE
+from tests.kernel.differential import arena
+from tests.kernel.differential.arena import Answer, ArenaProcess, Request, arena_process
+from tests.kernel.differential.operations import (
+    ACCESSES,
+    ARENA,
+    FENCE,
+    FENCE_PAGES,
+    FILE_PAGES,
+    HEAP_PAGE,
+    OTHER,
+    READ_ONLY,
+    WRITABLE,
+    Operation,
+    World,
+    at,
+)
+
+# x86-64; the program is compiled for nothing else.
+SYSTEM_CALLS = {
+    "mmap": 9,
+    "mprotect": 10,
+    "munmap": 11,
+    "brk": 12,
+    "mremap": 25,
+    "madvise": 28,
+    "truncate": 77,
+    "personality": 135,
+    "mlock": 149,
+    "munlock": 150,
+    "set_mdwe": 157,
+    "pkey_mprotect": 329,
+    "pkey_alloc": 330,
+    "pkey_free": 331,
+    "mseal": 462,
+}
+PLACING = {"mmap", "mremap"}
+PR_SET_MDWE = 65
+A_DESCRIPTOR_THAT_IS_NOT_OPEN = 1000
+
+
+class Outcome(NamedTuple):
+    """What came of an operation: 0 or the errno, the result of a call that gives one, and for each page touched the
+    signal, its code and the protection key."""
+
+    errno: int
+    result: int = 0
+    touches: tuple[tuple[int, int, int], ...] = ()
+
+
+class Surroundings(NamedTuple):
+    """What the model has to be told about the process."""
+
+    mappings_left: int  # how many more the arena may have
+    files: dict[str, os.stat_result]
+
+
+class Files:
+    """The files that are mapped, open for as long as the process runs."""
+
+    def __init__(self) -> None:
+        writable = os.memfd_create("arena")
+        self.descriptors = {
+            WRITABLE: writable,
+            READ_ONLY: os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC),
+            OTHER: os.memfd_create("other"),
+            FENCE: os.memfd_create("fence"),
+        }
+
+    def restore(self) -> None:
+        """Give them their first size and content."""
+        for name in (WRITABLE, OTHER, FENCE):
+            os.ftruncate(self.descriptors[name], 0)
+            os.ftruncate(self.descriptors[name], FILE_PAGES * PAGE_SIZE)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for descriptor in self.descriptors.values():
+            os.close(descriptor)
+
+
+class KernelSide:
+    """Sequences of operations, each in a fresh copy of one process."""
+
+    def __init__(self, process: ArenaProcess, files: Files) -> None:
+        self._process = process
+        self._files = files
+        self._most = int(Path("/proc/sys/vm/max_map_count").read_text())
+        self._window = (ARENA - FENCE_PAGES * PAGE_SIZE, ARENA)
+        self.running = False
+
+    def begin(self, world: World) -> Surroundings:
+        """Start a sequence in a world: what the model has to know about it."""
+        self._files.restore()
+        self._window = (ARENA - FENCE_PAGES * PAGE_SIZE, at(world.pages + FENCE_PAGES))
+        self.running = True
+        start = Request(arena.START, 0, (ARENA, at(world.pages), int(world.keys)))
+        everything = Request(arena.MAPS, 0, (0, (1 << 64) - 1))
+        left = self._mappings_left(self._process.ask([start, everything])[1])
+        if world.heap:
+            (moved,) = self._process.ask([Request(arena.HEAP, 0, (at(HEAP_PAGE),))])
+            assert moved.errno == 0, os.strerror(moved.errno)
+        if world.room is not None:
+            self._process.ask([Request(arena.FILL, 0, (left - world.room,))])
+            left = world.room
+        return Surroundings(left, {name: os.fstat(number) for name, number in self._files.descriptors.items()})
+
+    def _mappings_left(self, maps: Answer) -> int:
+        lines = maps.payload.decode().splitlines()
+        return self._most - sum("[vsyscall]" not in line for line in lines)
+
+    def perform(self, operations: list[Operation], world: World) -> list[tuple[Outcome, str]]:
+        """What came of each, and the arena's lines of /proc/self/maps after it."""
+        maps = Request(arena.MAPS, 0, self._window)
+        requests = [request for operation in operations for request in (self._request(operation, world), maps)]
+        answers = self._process.ask(requests)
+        return [
+            (outcome(operation, done), seen.payload.decode())
+            for operation, done, seen in zip(operations, answers[::2], answers[1::2], strict=True)
+        ]
+
+    def _request(self, operation: Operation, world: World) -> Request:
+        name, arguments = operation
+        if name == "access":
+            address, access, thread = arguments
+            return Request(arena.PROBE, 0, (number(address), 1, ACCESSES.index(str(access)), number(thread)))
+        if name == "probe":
+            access, thread = arguments
+            return Request(arena.PROBE, 0, (ARENA, world.pages, ACCESSES.index(str(access)), number(thread)))
+        if name == "rights":
+            return Request(arena.RIGHTS, 0, tuple(map(number, arguments)))
+        values = [self._value(argument) for argument in arguments]
+        if name == "set_mdwe":
+            values = [PR_SET_MDWE, *values]
+        kind = arena.PLACING_CALL if name in PLACING else arena.SYSTEM_CALL
+        return Request(kind, SYSTEM_CALLS[name], tuple(values))
+
+    def _value(self, argument: int | str) -> int:
+        if isinstance(argument, int):
+            return argument
+        return self._files.descriptors.get(argument, A_DESCRIPTOR_THAT_IS_NOT_OPEN)
+
+    def end(self) -> None:
+        """End the sequence."""
+        if self.running:
+            self.running = False
+            self._process.ask([Request(arena.FINISH)])
+
+
+def number(argument: int | str) -> int:
+    """An argument that must be a number."""
+    assert isinstance(argument, int)
+    return argument
+
+
+def outcome(operation: Operation, answer: Answer) -> Outcome:
+    """An answer of the process, understood."""
+    if operation.name in ("access", "probe"):
+        data = answer.payload
+        touches = tuple((data[i], data[i + 1], data[i + 2]) for i in range(0, len(data), 4))
+        return Outcome(0, 0, touches)
+    if answer.errno:
+        return Outcome(answer.errno)
+    return Outcome(0, answer.result)
+
+
+@contextmanager
+def kernel_side() -> Iterator[KernelSide]:
+    """A process that sequences can be started in, for the duration of a block."""
+    files = Files()
+    try:
+        with arena_process(files.descriptors.values()) as process:
+            yield KernelSide(process, files)
+    finally:
+        files.close()

@@ -1,0 +1,268 @@
+"""Operations on an arena of addresses, drawn at random: what the model and the kernel are both asked to do."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+from memprot import PAGE_SIZE
+from memprot.flags import Advice, MapFlag
+
+ARENA = 0x1_0000_0000  # below everything the kernel places by itself, above everything a program is linked to
+FENCE_PAGES = 16
+FILE_PAGES = 12
+
+# Descriptors, by their meaning. One file opened twice, another file, and a descriptor that is not open.
+WRITABLE, READ_ONLY, OTHER, FENCE = "writable", "read_only", "other", "fence"
+NOT_OPEN = "not_open"
+
+ACCESSES = ("read", "write", "execute")
+NO_FLAG = 1 << 30  # a bit that no kind of flag has
+MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4  # of mremap
+
+
+class Operation(NamedTuple):
+    """A call by its name and arguments, so that a list of them can be printed, read back and repeated."""
+
+    name: str
+    arguments: tuple[int | str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(map(spell, self.arguments))})"
+
+
+def spell(argument: int | str) -> str:
+    """An argument as Python that means it, addresses by their page in the arena."""
+    if isinstance(argument, int) and 0 <= argument - ARENA < 1 << 30:
+        page, rest = divmod(argument - ARENA, PAGE_SIZE)
+        return f"at({page}, {rest})" if rest else f"at({page})"
+    return repr(argument)
+
+
+def at(page: int, rest: int = 0) -> int:
+    """The address of a page of the arena, or of a byte in it."""
+    return ARENA + page * PAGE_SIZE + rest
+
+
+@dataclass(frozen=True)
+class World:
+    """What kind of process the operations happen in."""
+
+    name: str
+    pages: int = 32
+    keys: bool = False
+    heap: bool = False
+    room: int | None = None  # how many mappings more the process may have; None: as many as it likes
+    moves_out: bool = True  # whether the kernel is asked to find places of its own
+    first: tuple[Operation, ...] = ()
+    weights: tuple[tuple[str, float], ...] = ()
+
+
+WEIGHTS = {
+    "mprotect": 40,
+    "mmap": 15,
+    "munmap": 10,
+    "madvise": 10,
+    "mremap": 10,
+    "mlock": 3,
+    "munlock": 2,
+    "mseal": 0.3,
+    "pkey_mprotect": 3,
+    "pkey_alloc": 0.5,
+    "pkey_free": 0.5,
+    "access": 12,
+    "probe": 1,
+    "truncate": 1,
+}
+HEAP_PAGE = 12
+
+WORLDS = (
+    World("plain"),
+    World("files", weights=(("truncate", 4), ("mmap", 25), ("access", 25))),
+    World("stacks", pages=600, weights=(("access", 40), ("mmap", 25))),
+    World("sealing", weights=(("mseal", 8),)),
+    World("heap", heap=True, weights=(("brk", 20),)),
+    World("deny write execute", first=(Operation("set_mdwe", (1,)),), weights=(("set_mdwe", 0.5),)),
+    World("read implies execute", first=(Operation("personality", (0x0400000,)),)),
+    World("few mappings left", room=12, moves_out=False),
+)
+WORLD_WITH_KEYS = World(
+    "keys",
+    keys=True,
+    weights=(("pkey_mprotect", 40), ("pkey_alloc", 8), ("pkey_free", 4), ("rights", 12), ("access", 30)),
+)
+
+
+class Dice:
+    """Random operations for a world, from a seeded generator."""
+
+    def __init__(self, random: Random, world: World) -> None:
+        self._random = random
+        self._world = world
+        weights: dict[str, float] = {**WEIGHTS, **dict(world.weights)}
+        self._names = [name for name, weight in weights.items() if weight]
+        self._weights = [weight for weight in weights.values() if weight]
+
+    def sequence(self, count: int) -> list[Operation]:
+        """So many, on an arena that is mostly filled at first: what lies in holes only fails."""
+        filled = self._world.pages if self._world.pages <= 64 else 0
+        if self._world.heap:
+            filled = HEAP_PAGE
+        opening = []
+        if filled and not self._chance(5):
+            flags = MapFlag.FIXED | self._random.choice((MapFlag.PRIVATE, MapFlag.PRIVATE, MapFlag.SHARED))
+            descriptor: int | str = -1
+            if self._chance(4):
+                filled, descriptor = FILE_PAGES, WRITABLE
+            else:
+                flags |= MapFlag.ANONYMOUS
+            opening.append(Operation("mmap", (ARENA, filled * PAGE_SIZE, 3, int(flags), descriptor, 0)))
+        return opening + [self.operation() for _ in range(count - len(opening))]
+
+    def operation(self) -> Operation:
+        """The next one."""
+        (name,) = self._random.choices(self._names, self._weights)
+        arguments: tuple[int | str, ...] = getattr(self, f"_{name}")()
+        return Operation(name, arguments)
+
+    def _chance(self, one_in: int) -> bool:
+        return self._random.randrange(one_in) == 0
+
+    def _page(self) -> int:
+        if self._world.pages > 64 and self._random.random() < 0.8:  # mostly at the upper end, where stacks end
+            return self._random.randrange(self._world.pages - 32, self._world.pages)
+        return self._random.randrange(self._world.pages)
+
+    def _range(self, mean: float = 2) -> tuple[int, int]:
+        """An address and a length: inside the arena, or such that no kernel gets as far as using them."""
+        page = self._page()
+        pages = min(1 + int(self._random.expovariate(1 / mean)), self._world.pages - page)
+        address, length = at(page), pages * PAGE_SIZE
+        if self._chance(12):
+            length -= self._random.randrange(1, PAGE_SIZE)
+        if self._chance(60):
+            address += self._random.randrange(1, PAGE_SIZE)
+            length = max(length - PAGE_SIZE, 1)
+        if self._chance(60):
+            length = self._random.choice((0, (1 << 64) - PAGE_SIZE, (1 << 64) - 1))
+        return address, length
+
+    def _prot(self) -> int:
+        if self._chance(50):
+            return self._random.choice((8, 0x10, 1 << 30, 1 << 32 | 5, 1 << 24 | 1, 3 << 24))
+        if self._chance(40):
+            return self._random.choice((1 << 24, 1 << 25)) | self._random.randrange(8)
+        return self._random.choice((0, 1, 1, 3, 3, 3, 5, 7, 2, 4, 6))
+
+    def _mprotect(self) -> tuple[int | str, ...]:
+        return *self._range(), self._prot()
+
+    def _pkey_mprotect(self) -> tuple[int | str, ...]:
+        return *self._range(), self._prot(), self._key()
+
+    def _key(self) -> int:
+        return self._random.choice((-1, 0, 1, 1, 2, 3, 15, 16, -2))
+
+    def _pkey_alloc(self) -> tuple[int | str, ...]:
+        return self._random.choice((0, 0, 0, 0, 1)), self._random.choice((0, 1, 2, 3, 3, 4))
+
+    def _pkey_free(self) -> tuple[int | str, ...]:
+        return (self._random.choice((1, 2, 3, 4, 15, 16, -1)),)
+
+    def _rights(self) -> tuple[int | str, ...]:
+        return self._random.randrange(1, 5), self._random.randrange(4), self._random.randrange(2)
+
+    def _mmap(self) -> tuple[int | str, ...]:
+        address, length = self._range(mean=5)
+        flags = int(self._random.choice((MapFlag.PRIVATE, MapFlag.PRIVATE, MapFlag.SHARED)))
+        if self._chance(40):
+            flags = self._random.choice((0, 3, 3 | NO_FLAG))
+        kind = self._random.random()
+        if kind < 0.7:
+            flags |= MapFlag.FIXED
+        elif kind < 0.85 or not self._world.moves_out:
+            flags |= MapFlag.FIXED_NOREPLACE
+        descriptor: int | str = -1
+        offset = 0
+        stacks = self._world.pages > 64
+        if self._chance(2) or (stacks and self._chance(2)):
+            flags |= MapFlag.ANONYMOUS
+            if (stacks and self._chance(2)) or self._chance(20):
+                flags |= MapFlag.GROWSDOWN
+        else:
+            descriptor = self._random.choice((WRITABLE, WRITABLE, WRITABLE, READ_ONLY, OTHER, NOT_OPEN))
+            offset = self._random.randrange(FILE_PAGES) * PAGE_SIZE
+            if self._chance(3):  # as if the file lay at the arena's start, so that neighbours continue each other
+                offset = (address - ARENA) % (FILE_PAGES * PAGE_SIZE)
+            if self._chance(60):
+                offset = self._random.choice((1, (1 << 64) - PAGE_SIZE))
+        if self._chance(20):
+            flags |= self._random.choice((MapFlag.LOCKED, MapFlag.POPULATE, MapFlag.NORESERVE))
+        return address, length, self._prot(), int(flags), descriptor, offset
+
+    def _munmap(self) -> tuple[int | str, ...]:
+        return self._range(mean=0.8)
+
+    def _access(self) -> tuple[int | str, ...]:
+        return at(self._page()), self._random.choice(ACCESSES), self._random.randrange(2) if self._world.keys else 0
+
+    def _probe(self) -> tuple[int | str, ...]:
+        return self._random.choice(ACCESSES), self._random.randrange(2) if self._world.keys else 0
+
+    def _truncate(self) -> tuple[int | str, ...]:
+        return self._random.choice((WRITABLE, OTHER)), self._random.randrange(FILE_PAGES * PAGE_SIZE)
+
+    def _madvise(self) -> tuple[int | str, ...]:
+        return *self._range(), self._random.choice(ADVICE)
+
+    def _mlock(self) -> tuple[int | str, ...]:
+        return self._range()
+
+    def _munlock(self) -> tuple[int | str, ...]:
+        return self._range()
+
+    def _mseal(self) -> tuple[int | str, ...]:
+        return *self._range(), 1 if self._chance(20) else 0
+
+    def _brk(self) -> tuple[int | str, ...]:
+        page = HEAP_PAGE - 1 + int(self._random.expovariate(0.2))
+        return (at(min(page, self._world.pages), self._random.choice((0, 0, 1, 100))),)
+
+    def _set_mdwe(self) -> tuple[int | str, ...]:
+        return (self._random.randrange(5),)
+
+    def _mremap(self) -> tuple[int | str, ...]:
+        address, length = self._range()
+        new_length = self._range()[1] if self._random.random() < 0.8 else length
+        flags = self._random.choice((0, MAYMOVE if self._world.moves_out else 0, MAYMOVE | FIXED, MAYMOVE | FIXED))
+        if self._chance(5) and flags & MAYMOVE:
+            flags |= DONTUNMAP
+            new_length = self._random.choice((length, length, new_length))
+        if self._chance(40):
+            flags = self._random.choice((NO_FLAG, FIXED, DONTUNMAP))
+        most = self._world.pages
+        room = most - min(new_length // PAGE_SIZE + 1, most)
+        target = at(min(self._page(), room), 1 if self._chance(40) else 0)
+        return address, length, new_length, flags, target
+
+
+ADVICE = (
+    *[int(Advice.DONTNEED)] * 6,
+    *[int(Advice.GUARD_INSTALL)] * 5,
+    *[int(Advice.GUARD_REMOVE)] * 3,
+    int(Advice.NORMAL),
+    int(Advice.RANDOM),
+    int(Advice.SEQUENTIAL),
+    int(Advice.WILLNEED),
+    int(Advice.FREE),
+    int(Advice.DONTFORK),
+    int(Advice.DOFORK),
+    int(Advice.DONTDUMP),
+    int(Advice.DODUMP),
+    int(Advice.WIPEONFORK),
+    int(Advice.KEEPONFORK),
+    int(Advice.POPULATE_READ),
+    int(Advice.POPULATE_WRITE),
+    int(Advice.REMOVE),
+    int(Advice.DONTNEED_LOCKED),
+    99,
+)
