@@ -85,10 +85,9 @@ class Process:
 
     def reads_imply_execute(self) -> bool:
         """Whether readable memory becomes executable too (READ_IMPLIES_EXEC, personality(2))."""
-        if self.pid is None and hasattr(_native, "personality"):
+        if self.pid is None:
             return bool(_native.personality(_ASK_PERSONALITY) & _READ_IMPLIES_EXEC)
-        name = "thread-self" if self.pid is None else self.pid
-        return bool(int(_native.read_small_file(f"/proc/{name}/personality"), 16) & _READ_IMPLIES_EXEC)
+        return bool(int(self._text("personality"), 16) & _READ_IMPLIES_EXEC)
 
     def denies_write_execute(self) -> bool:
         """Whether PR_SET_MDWE is in force. Of another process nobody can know; then False."""
