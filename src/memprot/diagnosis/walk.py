@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from memprot.diagnosis.forbidden import forbidden
 from memprot.diagnosis.limits import data_limit, mapping_limit, overcommit
-from memprot.diagnosis.place import named
+from memprot.diagnosis.place import amount, named
 from memprot.diagnosis.process import Process, max_map_count
 from memprot.diagnosis.range import hole, misaligned, wraps
 from memprot.diagnosis.refusal import Refusal
@@ -32,6 +32,7 @@ _GROWSDOWN, _GROWSUP = int(Prot.GROWSDOWN), int(Prot.GROWSUP)
 _GROWS = _GROWSDOWN | _GROWSUP
 _KNOWN = sum(member.value for member in Prot)  # SEM and what the architecture adds are among them
 _WORD = 2**64 - 1
+_SMALLEST_HUGE = 1 << 16
 
 
 class Request(NamedTuple):
@@ -191,8 +192,9 @@ class Walk:
             self._near_limit = process.may_be_near_mapping_limit()
             if self._near_limit:
                 self._count = process.mapping_count()
+        needed = (start > mapping.start) + (stop < mapping.stop)
         if not self._near_limit:
-            return None
+            return self._indivisible(mapping, start, stop) if needed else None
         # What the walk has passed has the wanted protection by now; where it begins, the neighbour keeps its own.
         below = before if before is not None or start == 0 else process.next_mapping(start - 1)
         left = start == mapping.start and below is not None and below.stop == start
@@ -200,14 +202,29 @@ class Walk:
             left = _alike(below, mapping) and (before is not None or int(below.prot) == wanted)
         above = process.next_mapping(stop) if stop == mapping.stop else None
         right = above is not None and above.start == stop and int(above.prot) == wanted and _alike(mapping, above)
-        needed = (start > mapping.start) + (stop < mapping.stop)
         if needed == 0:
             self._count -= left + right
         elif not left and not right:
             self._count += needed
             if self._count > max_map_count():
                 return mapping_limit(self._count - needed, needed, mapping)
+            return self._indivisible(mapping, start, stop)
         return None
+
+    def _indivisible(self, mapping: "Mapping", start: int, stop: int) -> Refusal | None:
+        """Whether a mapping that has to be split cannot be: the kernel's own, and within huge pages."""
+        what = f"{named(mapping)} cannot be split"
+        if mapping.kind not in ("vdso", "vvar"):
+            # Most mappings are no candidates for huge pages, and their flags cost much.
+            if mapping.inode == 0 or mapping.start % _SMALLEST_HUGE or "ht" not in self._process.flags(mapping):
+                return None
+            size = self._process.huge_page_size(mapping)
+            if start % size == 0 and stop % size == 0:
+                return None
+            what = f"{named(mapping)} has pages of {amount(size)}, and cannot be split within one"
+        return Refusal(
+            errno.EINVAL, Reason.SPECIAL_MAPPING, what, "change it whole, or at its own pages", start, stop, mapping
+        )
 
 
 def _alike(lower: "Mapping", upper: "Mapping") -> bool:
