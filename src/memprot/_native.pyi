@@ -868,8 +868,9 @@ class MapsFile:
         :raises OSError: as for :meth:`read`.
         """
 
-    def flags(self, address: int, /) -> str | None:
-        """The kernel's flags of the mapping that holds an address, as ``"rd wr mr mw me ac"``; None: none.
+    def flags(self, address: int, /) -> tuple[str, int] | None:
+        """The kernel's flags of the mapping that holds an address, as ``"rd wr mr mw me ac"``, and the bytes of its
+        pages; None: nothing is mapped there.
 
         The kernel walks the pages of every mapping up to that one.
 
@@ -877,7 +878,7 @@ class MapsFile:
         :raises TypeError: for an address that is no int.
         :raises OverflowError: for an address that does not fit in 64 bits.
 
-        Source: VmFlags in proc_pid_smaps(5).
+        Source: VmFlags and KernelPageSize in proc_pid_smaps(5).
         """
 
 def read_small_file(path: str, /) -> bytes:
