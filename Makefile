@@ -7,7 +7,7 @@ BUILD  := $(abspath $(VENV))/build
 SOURCES := $(shell find src libmemprot -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench cross format clean
+.PHONY: help run test fuzz lint bench cross format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ run: $(VENV)/built  ## set up, then run memprot on three programs that corrupt m
 test: $(VENV)/built  ## set up, then run every test
 	PATH="$(BIN):$$PATH" $(BIN)/meson test -C $(BUILD) --quiet --print-errorlogs
 	$(BIN)/python -m pytest $(TESTS)
+
+fuzz: $(VENV)/built  ## set up, then compare with the kernel what no list of cases would hold
+	$(BIN)/python -m tests.kernel.differential.long_run --operations 200000
 
 lint: $(VENV)/lint  ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """The operations as the kernel does them, in a process of their own."""
 
 import os
+import re
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +45,15 @@ SYSTEM_CALLS = {
     "mseal": 462,
 }
 PLACING = {"mmap", "mremap"}
+SETRESUID, NOBODY = 117, 65534
+# The model's name for a limit, its number, and what in /proc/PID/status counts what is held already.
+RESOURCES = {
+    "memlock": (resource.RLIMIT_MEMLOCK, None),
+    "address_space": (resource.RLIMIT_AS, "VmSize"),
+    "data": (resource.RLIMIT_DATA, "VmData"),
+    "stack": (resource.RLIMIT_STACK, None),
+}
+CAP_IPC_LOCK = 14
 PR_SET_MDWE = 65
 A_DESCRIPTOR_THAT_IS_NOT_OPEN = 1000
 
@@ -61,6 +72,7 @@ class Surroundings(NamedTuple):
 
     mappings_left: int  # how many more the arena may have
     files: dict[str, os.stat_result]
+    limits: dict[str, int]  # by the model's name, in bytes, without what the process has outside the arena
 
 
 class Files:
@@ -104,14 +116,28 @@ class KernelSide:
         self.running = True
         start = Request(arena.START, 0, (ARENA, at(world.pages), int(world.keys)))
         everything = Request(arena.MAPS, 0, (0, (1 << 64) - 1))
-        left = self._mappings_left(self._process.ask([start, everything])[1])
+        started, maps = self._process.ask([start, everything])
+        left = self._mappings_left(maps)
         if world.heap:
             (moved,) = self._process.ask([Request(arena.HEAP, 0, (at(HEAP_PAGE),))])
             assert moved.errno == 0, os.strerror(moved.errno)
         if world.room is not None:
             self._process.ask([Request(arena.FILL, 0, (left - world.room,))])
             left = world.room
-        return Surroundings(left, {name: os.fstat(number) for name, number in self._files.descriptors.items()})
+        files = {name: os.fstat(descriptor) for name, descriptor in self._files.descriptors.items()}
+        return Surroundings(left, files, self._limit(started.result, world))
+
+    def _limit(self, pid: int, world: World) -> dict[str, int]:
+        status = Path(f"/proc/{pid}/status").read_text()
+        limits = {} if locks_without_limit(status) else {"memlock": resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]}
+        for name, pages in world.limits:
+            number, held = RESOURCES[name]
+            limits[name] = pages * PAGE_SIZE
+            limit = limits[name] + (kilobytes(status, held) << 10 if held else 0)
+            resource.prlimit(pid, number, (limit, limit))
+            if name == "memlock":
+                self._process.ask([Request(arena.SYSTEM_CALL, SETRESUID, (NOBODY, NOBODY, NOBODY))])
+        return limits
 
     def _mappings_left(self, maps: Answer) -> int:
         lines = maps.payload.decode().splitlines()
@@ -153,6 +179,20 @@ class KernelSide:
         if self.running:
             self.running = False
             self._process.ask([Request(arena.FINISH)])
+
+
+def locks_without_limit(status: str) -> bool:
+    """Whether a process may lock what it likes, by its /proc/PID/status."""
+    found = re.search(r"^CapEff:\s+(\w+)", status, re.MULTILINE)
+    assert found is not None
+    return bool(int(found[1], 16) >> CAP_IPC_LOCK & 1)
+
+
+def kilobytes(status: str, name: str) -> int:
+    """One figure of /proc/PID/status."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 def number(argument: int | str) -> int:
