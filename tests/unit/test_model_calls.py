@@ -59,6 +59,19 @@ def test_nothing_is_placed_close_below_a_stack() -> None:
     assert space.mmap(START + HUGE - 200 * PAGE_SIZE, PAGE_SIZE, 3, ANONYMOUS) == BASE - PAGE_SIZE
 
 
+def test_holes_inside_the_gap_below_a_stack_are_passed_over_when_the_gap_is_in_the_way() -> None:
+    space = AddressSpace(mmap_base=page(1000))
+    space.mmap(page(990), 10 * PAGE_SIZE, 3, PRIVATE | MapFlag.GROWSDOWN)
+    space.mmap(page(980), 5 * PAGE_SIZE, 1, PRIVATE)
+    space.mmap(page(970), 8 * PAGE_SIZE, 1, PRIVATE)
+    # Five pages directly below the stack do not count, and two more below them are not looked at.
+    assert space.mmap(0, PAGE_SIZE, 1, ANONYMOUS) == page(990 - 256 - 1)
+    space.mprotect(page(990), 10 * PAGE_SIZE, 1)
+    space.mmap(page(985), 5 * PAGE_SIZE, 1, PRIVATE)
+    # With nothing free directly below the stack the gap is not asked for.
+    assert space.mmap(0, PAGE_SIZE, 1, ANONYMOUS) == page(979)
+
+
 def test_large_private_memory_is_aligned_for_huge_pages() -> None:
     space = AddressSpace()
     assert space.mmap(0, HUGE, 3, ANONYMOUS) % HUGE == 0

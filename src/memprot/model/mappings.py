@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
-from memprot.model.bits import PAGE, VM_GROWSDOWN
+from memprot.model.bits import PAGE, VM_GROWSDOWN, WORD
 
 if TYPE_CHECKING:
     from memprot.model.mapping import Mapping
@@ -174,13 +174,19 @@ class Mappings(Sequence["Mapping"]):
     def highest_gap(self, length: int, low: int, high: int) -> int | None:
         """Where ``length`` bytes fit highest in ``[low, high)``; their first address, or None.
 
+        A hole directly below a stack that would do, but for the guard gap, lowers ``high`` to the end of the gap:
+        so smaller holes inside the gap, between other mappings, are passed over too.
+
         Source: vm_unmapped_area and unmapped_area_topdown, mm/vma.c.
         """
         above = self.find(high)
-        ceiling = high if above is None else min(high, start_gap(above))
-        below = self.below(2**64) if above is None else above.previous
-        if ceiling - (low if below is None else max(low, below.stop)) >= length:
-            return ceiling - length
+        below = self.below(WORD) if above is None else above.previous
+        floor = low if below is None else max(low, below.stop)
+        ceiling = high if above is None else min(high, above.start)
+        if ceiling - floor >= length:
+            high = ceiling if above is None else min(high, start_gap(above))
+            if high - floor >= length:
+                return high - length
         if below is None:
             return None
         place: int | None
@@ -190,8 +196,11 @@ class Mappings(Sequence["Mapping"]):
             if chunk.gap() >= length:
                 for item in reversed(chunk.items if place is None else chunk.items[: place + 1]):
                     floor = low if item.previous is None else max(low, item.previous.stop)
-                    if start_gap(item) - floor >= length:
-                        return start_gap(item) - length
+                    if min(item.start, high) - floor < length:
+                        continue
+                    high = min(high, start_gap(item))
+                    if high - floor >= length:
+                        return high - length
             number, place = number - 1, None
         return None
 
