@@ -149,12 +149,13 @@ def _move_to(memory: "Memory", address: int, old: int, new: int, flags: int, tar
     """Move to an address of the caller's (mremap_to); what is there is unmapped first."""
     if flags & FIXED:
         remove_range(memory, target, target + new)
+        if memory.mappings.at(address) is None:
+            raise RefusalError(EFAULT, Reason.HOLE, address, address + PAGE)
     if new < old:
         _cut_off(memory, address, old, new)
         old = new
     mapping = memory.mappings.at(address)
-    if mapping is None:
-        raise RefusalError(EFAULT, Reason.HOLE, address, address + PAGE)
+    assert mapping is not None
     if flags & DONTUNMAP:
         _may_expand(memory, mapping.flags, old >> PAGE_SHIFT)
     target = _place(memory, mapping, new, target, bool(flags & FIXED))
