@@ -89,10 +89,11 @@ def _apply(memory: "Memory", mapping: "Mapping", start: int, stop: int, prot: in
     try:
         while True:
             end = mapping.stop if mapping.stop < stop else stop
-            done = _protect_one(memory, mapping, done, end, prot, key).stop
+            changed = _protect_one(memory, mapping, done, end, prot, key)
+            done = changed.stop
             if done >= stop:
                 return
-            following = memory.mappings.find(done)
+            following = changed.next
             if following is None or following.start != done:
                 hole_stop = stop if following is None else min(stop, following.start)
                 raise RefusalError(ENOMEM, Reason.HOLE, done, hole_stop)
