@@ -11,20 +11,8 @@ from typing import NamedTuple
 from memprot import PAGE_SIZE
 from tests.kernel.differential import arena
 from tests.kernel.differential.arena import Answer, ArenaProcess, Request, arena_process
-from tests.kernel.differential.operations import (
-    ACCESSES,
-    ARENA,
-    FENCE,
-    FENCE_PAGES,
-    FILE_PAGES,
-    HEAP_PAGE,
-    OTHER,
-    READ_ONLY,
-    WRITABLE,
-    Operation,
-    World,
-    at,
-)
+from tests.kernel.differential.files import Files, OpenFile
+from tests.kernel.differential.operations import ACCESSES, ARENA, FENCE_PAGES, HEAP_PAGE, Operation, World, at
 
 # x86-64; the program is compiled for nothing else.
 SYSTEM_CALLS = {
@@ -42,6 +30,7 @@ SYSTEM_CALLS = {
     "pkey_mprotect": 329,
     "pkey_alloc": 330,
     "pkey_free": 331,
+    "mlock2": 325,
     "mseal": 462,
 }
 PLACING = {"mmap", "mremap"}
@@ -71,32 +60,8 @@ class Surroundings(NamedTuple):
     """What the model has to be told about the process."""
 
     mappings_left: int  # how many more the arena may have
-    files: dict[str, os.stat_result]
+    files: dict[str, OpenFile]
     limits: dict[str, int]  # by the model's name, in bytes, without what the process has outside the arena
-
-
-class Files:
-    """The files that are mapped, open for as long as the process runs."""
-
-    def __init__(self) -> None:
-        writable = os.memfd_create("arena")
-        self.descriptors = {
-            WRITABLE: writable,
-            READ_ONLY: os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC),
-            OTHER: os.memfd_create("other"),
-            FENCE: os.memfd_create("fence"),
-        }
-
-    def restore(self) -> None:
-        """Give them their first size and content."""
-        for name in (WRITABLE, OTHER, FENCE):
-            os.ftruncate(self.descriptors[name], 0)
-            os.ftruncate(self.descriptors[name], FILE_PAGES * PAGE_SIZE)
-
-    def close(self) -> None:
-        """Close all of them."""
-        for descriptor in self.descriptors.values():
-            os.close(descriptor)
 
 
 class KernelSide:
@@ -124,8 +89,7 @@ class KernelSide:
         if world.room is not None:
             self._process.ask([Request(arena.FILL, 0, (left - world.room,))])
             left = world.room
-        files = {name: os.fstat(descriptor) for name, descriptor in self._files.descriptors.items()}
-        return Surroundings(left, files, self._limit(started.result, world))
+        return Surroundings(left, self._files.by_name, self._limit(started.result, world))
 
     def _limit(self, pid: int, world: World) -> dict[str, int]:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -172,7 +136,8 @@ class KernelSide:
     def _value(self, argument: int | str) -> int:
         if isinstance(argument, int):
             return argument
-        return self._files.descriptors.get(argument, A_DESCRIPTOR_THAT_IS_NOT_OPEN)
+        file = self._files.by_name.get(argument)
+        return A_DESCRIPTOR_THAT_IS_NOT_OPEN if file is None else file.descriptor
 
     def end(self) -> None:
         """End the sequence."""
@@ -217,7 +182,7 @@ def kernel_side() -> Iterator[KernelSide]:
     """A process that sequences can be started in, for the duration of a block."""
     files = Files()
     try:
-        with arena_process(files.descriptors.values()) as process:
+        with arena_process(files.descriptors) as process:
             yield KernelSide(process, files)
     finally:
         files.close()

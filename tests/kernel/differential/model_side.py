@@ -4,8 +4,9 @@ import os
 
 from memprot import PAGE_SIZE, ProtectionError
 from memprot.model import Access, AddressSpace, File, Thread
+from tests.kernel.differential.files import OpenFile
 from tests.kernel.differential.kernel_side import Outcome, Surroundings, number
-from tests.kernel.differential.operations import ARENA, HEAP_PAGE, READ_ONLY, WRITABLE, Operation, World, at
+from tests.kernel.differential.operations import ARENA, HEAP_PAGE, Operation, World, at
 
 CODES = {None: 0, "SEGV_MAPERR": 1, "SEGV_ACCERR": 2, "SEGV_PKUERR": 4, "BUS_ADRERR": 2}
 PLACING = {"mmap": 1, "mremap": 2}
@@ -23,7 +24,7 @@ class ModelSide:
             **surroundings.limits,
         )
         self._threads = [self._space.thread, Thread(self._space.thread)]
-        self._files = {name: as_file(name, status) for name, status in surroundings.files.items()}
+        self._files = {name: as_file(file) for name, file in surroundings.files.items()}
         self._inside = range(ARENA, at(world.pages))
 
     def perform(self, operation: Operation) -> Outcome:
@@ -62,8 +63,10 @@ class ModelSide:
         return int(result.signal or 0), CODES[result.code], result.key or 0
 
     def _truncate(self, name: str, size: int) -> Outcome:
-        for other in (WRITABLE, READ_ONLY) if name == WRITABLE else (name,):
-            self._files[other].truncate(size)
+        truncated = self._files[name]
+        for file in self._files.values():
+            if (file.device, file.inode) == (truncated.device, truncated.inode):
+                file.truncate(size)
         return Outcome(0)
 
     def maps(self) -> str:
@@ -71,12 +74,16 @@ class ModelSide:
         return self._space.maps()
 
 
-def as_file(name: str, status: os.stat_result) -> File:
-    """A memfd as the model knows files."""
+def as_file(file: OpenFile) -> File:
+    """A file as the model knows files."""
+    status = file.status
     return File(
-        f"/memfd:{'arena' if name == READ_ONLY else 'arena' if name == WRITABLE else name} (deleted)",
+        file.path,
         status.st_size,
         (os.major(status.st_dev), os.minor(status.st_dev)),
         status.st_ino,
-        writable=name != READ_ONLY,
+        file.readable,
+        file.writable,
+        file.executable,
+        file.seals,
     )

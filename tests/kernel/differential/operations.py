@@ -11,9 +11,10 @@ ARENA = 0x1_0000_0000  # below everything the kernel places by itself, above eve
 FENCE_PAGES = 16
 FILE_PAGES = 12
 
-# Descriptors, by their meaning. One file opened twice, another file, and a descriptor that is not open.
-WRITABLE, READ_ONLY, OTHER, FENCE = "writable", "read_only", "other", "fence"
-NOT_OPEN = "not_open"
+# Files by their names in files.py; the last is no name.
+WRITABLE, READ_ONLY, FENCE = "writable", "read_only", "fence"
+TRUNCATED = (WRITABLE, WRITABLE, "other", "disk")
+MAPPED = (*[WRITABLE] * 4, READ_ONLY, "other", "disk", "write_only", "sealed", "future_sealed", "noexec", "not_open")
 
 ACCESSES = ("read", "write", "execute")
 NO_FLAG = 1 << 30  # a bit that no kind of flag has
@@ -65,6 +66,7 @@ WEIGHTS = {
     "madvise": 10,
     "mremap": 10,
     "mlock": 3,
+    "mlock2": 1,
     "munlock": 2,
     "mseal": 0.3,
     "pkey_mprotect": 3,
@@ -153,7 +155,7 @@ class Dice:
     def _prot(self) -> int:
         if self._chance(50):
             return self._random.choice((8, 0x10, 1 << 30, 1 << 32 | 5, 1 << 24 | 1, 3 << 24))
-        if self._chance(40):
+        if self._chance(8 if self._world.pages > 64 else 40):
             return self._random.choice((1 << 24, 1 << 25)) | self._random.randrange(8)
         return self._random.choice((0, 1, 1, 3, 3, 3, 5, 7, 2, 4, 6))
 
@@ -179,7 +181,7 @@ class Dice:
         address, length = self._range((1, 2, 3, 4, 5, 6, 8, 10, 15))
         flags = int(self._random.choice((MapFlag.PRIVATE, MapFlag.PRIVATE, MapFlag.SHARED)))
         if self._chance(40):
-            flags = self._random.choice((0, 3, 3 | NO_FLAG))
+            flags = self._random.choice((0, 3, 3, 3 | NO_FLAG, 8, 4))
         place = self._random.choice((MapFlag.FIXED, MapFlag.FIXED, MapFlag.FIXED, MapFlag.FIXED_NOREPLACE, 0))
         flags |= place if place or self._world.moves_out else MapFlag.FIXED_NOREPLACE
         descriptor: int | str = -1
@@ -190,14 +192,14 @@ class Dice:
             if (stacks and self._chance(2)) or self._chance(20):
                 flags |= MapFlag.GROWSDOWN
         else:
-            descriptor = self._random.choice((WRITABLE, WRITABLE, WRITABLE, READ_ONLY, OTHER, NOT_OPEN))
+            descriptor = self._random.choice(MAPPED)
             offset = self._random.randrange(FILE_PAGES) * PAGE_SIZE
             if self._chance(3):  # as if the file lay at the arena's start, so that neighbours continue each other
                 offset = (address - ARENA) % (FILE_PAGES * PAGE_SIZE)
             if self._chance(60):
                 offset = self._random.choice((1, (1 << 64) - PAGE_SIZE))
         if self._chance(20):
-            flags |= self._random.choice((MapFlag.LOCKED, MapFlag.POPULATE, MapFlag.NORESERVE))
+            flags |= self._random.choice(RARE_MAP_FLAGS)
         return address, length, self._prot(), int(flags), descriptor, offset
 
     def _munmap(self) -> tuple[int | str, ...]:
@@ -210,13 +212,16 @@ class Dice:
         return self._random.choice(ACCESSES), self._random.randrange(2) if self._world.keys else 0
 
     def _truncate(self) -> tuple[int | str, ...]:
-        return self._random.choice((WRITABLE, OTHER)), self._random.randrange(FILE_PAGES * PAGE_SIZE)
+        return self._random.choice(TRUNCATED), self._random.randrange(FILE_PAGES * PAGE_SIZE)
 
     def _madvise(self) -> tuple[int | str, ...]:
         return *self._range(), self._random.choice(ADVICE)
 
     def _mlock(self) -> tuple[int | str, ...]:
         return self._range()
+
+    def _mlock2(self) -> tuple[int | str, ...]:
+        return *self._range(), self._random.choice((0, 1, 1, 1, 2))
 
     def _munlock(self) -> tuple[int | str, ...]:
         return self._range()
@@ -246,6 +251,13 @@ class Dice:
         return address, length, new_length, flags, target
 
 
+RARE_MAP_FLAGS = (
+    *[MapFlag.LOCKED, MapFlag.POPULATE, MapFlag.NORESERVE] * 3,
+    MapFlag.STACK,
+    MapFlag.DENYWRITE,
+    MapFlag.NONBLOCK | MapFlag.POPULATE,
+    MapFlag.UNINITIALIZED,
+)
 ADVICE = (
     *[int(Advice.DONTNEED)] * 6,
     *[int(Advice.GUARD_INSTALL)] * 5,
@@ -265,5 +277,11 @@ ADVICE = (
     int(Advice.POPULATE_WRITE),
     int(Advice.REMOVE),
     int(Advice.DONTNEED_LOCKED),
+    int(Advice.COLD),
+    int(Advice.PAGEOUT),
+    int(Advice.MERGEABLE),
+    int(Advice.UNMERGEABLE),
+    int(Advice.HUGEPAGE),
+    int(Advice.NOHUGEPAGE),
     99,
 )
