@@ -93,7 +93,7 @@ def rows() -> list[Row]:
             f"model: an operation among {MANY:,} mappings, against {FEW} ({MANY // FEW:,} times fewer)",
             crowded / OPERATIONS,
             empty / OPERATIONS,
-            25,
+            5,
         ),
     ]
 
