@@ -224,8 +224,24 @@ def test_a_lock_reaches_up_to_a_hole_and_holds_what_it_cannot_bring_in() -> None
     space = space_of(2, 0)
     with pytest.raises(ProtectionError) as caught:
         space.mlock(START, PAGE_SIZE)
-    assert caught.value.errno == errno.ENOMEM
+    assert (caught.value.errno, caught.value.reason) == (errno.ENOMEM, Reason.BAD_ARGUMENT)
     assert space.mappings[0].locked
+
+
+def test_a_request_for_more_than_the_machine_has_is_refused() -> None:
+    space = AddressSpace(memory=4 * PAGE_SIZE)
+    space.mmap(START, 4 * PAGE_SIZE, 3, PRIVATE)
+    space.mmap(page(4), 8 * PAGE_SIZE, 1, PRIVATE)
+    for call in (
+        lambda: space.mprotect(page(4), 5 * PAGE_SIZE, 3),
+        lambda: space.mmap(0, 5 * PAGE_SIZE, 3, ANONYMOUS),
+        lambda: space.mremap(START, 4 * PAGE_SIZE, 9 * PAGE_SIZE, MAYMOVE),
+    ):
+        with pytest.raises(ProtectionError) as caught:
+            call()
+        assert (caught.value.errno, caught.value.reason) == (errno.ENOMEM, Reason.OVERCOMMIT)
+    # What is replaced gives its promise back.
+    space.mmap(START, 6 * PAGE_SIZE, 3, PRIVATE)
 
 
 def test_the_limit_of_locked_memory_counts_what_is_locked_once() -> None:

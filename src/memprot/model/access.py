@@ -208,4 +208,4 @@ def populate_mapping(memory: "Memory", mapping: "Mapping", start: int, stop: int
     forbidden = not flags & VM_ACCESS or (memory.keys.number and not memory.thread.allows(key, write))
     for address in range(start, stop, PAGE):
         if forbidden or _fault(memory, mapping, address, write) is not None:
-            raise RefusalError(EFAULT, Reason.OUT_OF_MEMORY, address, address + PAGE)
+            raise RefusalError(EFAULT, Reason.BAD_ARGUMENT, address, address + PAGE)

@@ -199,11 +199,10 @@ def _region(memory: "Memory", start: int, stop: int, bits: int, pgoff: int, file
     old = _gather(memory, start, stop)
     released = sum(mapping.size for mapping in old) >> PAGE_SHIFT
     if not usage.may_expand(bits, pages - released):
-        raise RefusalError(
-            ENOMEM, Reason.DATA_LIMIT if usage.may_expand(0, pages - released) else Reason.ADDRESS_SPACE_LIMIT
-        )
+        raise RefusalError(ENOMEM, usage.which_limit(pages - released))
     if bits & (VM_NORESERVE | VM_SHARED | VM_WRITE) == VM_WRITE:
-        if not usage.enough_memory(pages):
+        promised = sum(mapping.size for mapping in old if mapping.flags & VM_ACCOUNT) >> PAGE_SHIFT
+        if not usage.enough_memory(pages - promised):
             raise RefusalError(ENOMEM, Reason.OVERCOMMIT)
         bits |= VM_ACCOUNT
     if old:
