@@ -5,8 +5,9 @@ import fcntl
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 
-from memprot import PAGE_SIZE
+from memprot import PAGE_SIZE, Region
 from tests.kernel.differential.operations import FENCE, FILE_PAGES, READ_ONLY, WRITABLE
 
 FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432
@@ -25,14 +26,20 @@ class OpenFile:
     seals: int = 0
 
     @property
-    def path(self) -> str:
-        """As /proc/PID/maps shows it."""
-        return os.readlink(f"/proc/self/fd/{self.descriptor}")
+    def size(self) -> int:
+        """In bytes."""
+        return os.fstat(self.descriptor).st_size
 
-    @property
-    def status(self) -> os.stat_result:
-        """Its device, inode and length."""
-        return os.fstat(self.descriptor)
+    @cached_property
+    def identity(self) -> tuple[str, tuple[int, int], int]:
+        """Path, device and inode as /proc/PID/maps shows them; an overlay's files have another device in stat(2)."""
+        path = f"/proc/self/fd/{self.descriptor}"
+        if not self.readable:
+            return os.readlink(path), (0, 0), 0
+        with open(path, "rb") as file, Region.from_file(file, "r--", shared=False) as region:
+            (mapping,) = region.mappings
+        assert mapping.inode is not None
+        return os.readlink(path), mapping.device, mapping.inode
 
 
 class Files:

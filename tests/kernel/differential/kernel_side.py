@@ -8,11 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from memprot import PAGE_SIZE
+from memprot import PAGE_SIZE, features
 from tests.kernel.differential import arena
 from tests.kernel.differential.arena import Answer, ArenaProcess, Request, arena_process
 from tests.kernel.differential.files import Files, OpenFile
-from tests.kernel.differential.operations import ACCESSES, ARENA, FENCE_PAGES, HEAP_PAGE, Operation, World, at
+from tests.kernel.differential.operations import (
+    ACCESSES,
+    ARENA,
+    FENCE_PAGES,
+    HEAP_PAGE,
+    WORLD_WITH_KEYS,
+    WORLDS,
+    Operation,
+    World,
+    at,
+)
 
 # x86-64; the program is compiled for nothing else.
 SYSTEM_CALLS = {
@@ -79,7 +89,7 @@ class KernelSide:
         self._files.restore()
         self._window = (ARENA - FENCE_PAGES * PAGE_SIZE, at(world.pages + FENCE_PAGES))
         self.running = True
-        start = Request(arena.START, 0, (ARENA, at(world.pages), int(world.keys)))
+        start = Request(arena.START, 0, (ARENA, at(world.pages), int(world.threads > 1)))
         everything = Request(arena.MAPS, 0, (0, (1 << 64) - 1))
         started, maps = self._process.ask([start, everything])
         left = self._mappings_left(maps)
@@ -144,6 +154,11 @@ class KernelSide:
         if self.running:
             self.running = False
             self._process.ask([Request(arena.FINISH)])
+
+
+def worlds_here() -> tuple[World, ...]:
+    """The worlds that this machine can have."""
+    return (*WORLDS, WORLD_WITH_KEYS) if features.available("protection_keys") else WORLDS
 
 
 def locks_without_limit(status: str) -> bool:

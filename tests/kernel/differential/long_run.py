@@ -12,8 +12,8 @@ import time
 from collections import Counter
 
 from tests.kernel.differential.comparison import DisagreementError, compare, smallest
-from tests.kernel.differential.kernel_side import kernel_side
-from tests.kernel.differential.operations import WORLD_WITH_KEYS, WORLDS, Dice, World
+from tests.kernel.differential.kernel_side import kernel_side, worlds_here
+from tests.kernel.differential.operations import Dice, World
 
 SEQUENCE = 60
 SEQUENCE_WHEN_FILLED = 400  # a process full of mappings takes long to make
@@ -24,12 +24,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--operations", type=int, default=200_000, help="how many to compare (default %(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="to repeat a run")
-    parser.add_argument("--keys", action="store_true", help="protection keys as well: this CPU must have them")
     parser.add_argument("--world", help="only this one")
     parser.add_argument("--most", type=int, default=5, help="stop after this many disagreements (default %(default)s)")
     options = parser.parse_args()
 
-    worlds = [*WORLDS, *[WORLD_WITH_KEYS] * options.keys]
+    worlds = list(worlds_here())
     if options.world:
         worlds = [world for world in worlds if world.name == options.world]
     print(f"seed {options.seed}; to repeat: --seed {options.seed} --operations {options.operations}", flush=True)

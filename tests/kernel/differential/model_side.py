@@ -1,8 +1,6 @@
 """The operations as the model says the kernel does them."""
 
-import os
-
-from memprot import PAGE_SIZE, ProtectionError
+from memprot import PAGE_SIZE, ProtectionError, features
 from memprot.model import Access, AddressSpace, File, Thread
 from tests.kernel.differential.files import OpenFile
 from tests.kernel.differential.kernel_side import Outcome, Surroundings, number
@@ -19,11 +17,12 @@ class ModelSide:
     def __init__(self, world: World, surroundings: Surroundings) -> None:
         self._space = AddressSpace(
             max_map_count=surroundings.mappings_left,
-            keys=16 if world.keys else 0,
+            keys=16 if features.available("protection_keys") else 0,
             **({"brk": at(HEAP_PAGE)} if world.heap else {}),
             **surroundings.limits,
         )
-        self._threads = [self._space.thread, Thread(self._space.thread)]
+        first = self._space.thread
+        self._threads = [first, *[Thread(first) for _ in range(1, world.threads)]]
         self._files = {name: as_file(file) for name, file in surroundings.files.items()}
         self._inside = range(ARENA, at(world.pages))
 
@@ -76,14 +75,5 @@ class ModelSide:
 
 def as_file(file: OpenFile) -> File:
     """A file as the model knows files."""
-    status = file.status
-    return File(
-        file.path,
-        status.st_size,
-        (os.major(status.st_dev), os.minor(status.st_dev)),
-        status.st_ino,
-        file.readable,
-        file.writable,
-        file.executable,
-        file.seals,
-    )
+    path, device, inode = file.identity
+    return File(path, file.size, device, inode, file.readable, file.writable, file.executable, file.seals)

@@ -50,7 +50,7 @@ class World:
 
     name: str
     pages: int = 32
-    keys: bool = False
+    threads: int = 1  # with more than one, each has rights of its own to memory with a protection key
     heap: bool = False
     room: int | None = None  # how many mappings more the process may have; None: as many as it likes
     moves_out: bool = True  # whether the kernel is asked to find places of its own
@@ -92,10 +92,11 @@ WORLDS = (
     World("short stacks", pages=600, limits=(("stack", 12),), weights=(("access", 40), ("mmap", 25))),
     World("few mappings left", room=12, moves_out=False),
 )
+# Without mremap: its merging differs in newer kernels, such as those of the machines that have keys.
 WORLD_WITH_KEYS = World(
     "keys",
-    keys=True,
-    weights=(("pkey_mprotect", 40), ("pkey_alloc", 8), ("pkey_free", 4), ("rights", 12), ("access", 30)),
+    threads=2,
+    weights=(("pkey_mprotect", 40), ("pkey_alloc", 8), ("pkey_free", 4), ("rights", 12), ("access", 30), ("mremap", 0)),
 )
 
 
@@ -175,7 +176,7 @@ class Dice:
         return (self._random.choice((1, 2, 3, 4, 15, 16, -1)),)
 
     def _rights(self) -> tuple[int | str, ...]:
-        return self._random.randrange(1, 5), self._random.randrange(4), self._random.randrange(2)
+        return self._random.randrange(1, 5), self._random.randrange(4), self._random.randrange(self._world.threads)
 
     def _mmap(self) -> tuple[int | str, ...]:
         address, length = self._range((1, 2, 3, 4, 5, 6, 8, 10, 15))
@@ -206,10 +207,10 @@ class Dice:
         return self._range((1, 1, 1, 2, 2, 3))
 
     def _access(self) -> tuple[int | str, ...]:
-        return at(self._page()), self._random.choice(ACCESSES), self._random.randrange(2) if self._world.keys else 0
+        return at(self._page()), self._random.choice(ACCESSES), self._random.randrange(self._world.threads)
 
     def _probe(self) -> tuple[int | str, ...]:
-        return self._random.choice(ACCESSES), self._random.randrange(2) if self._world.keys else 0
+        return self._random.choice(ACCESSES), self._random.randrange(self._world.threads)
 
     def _truncate(self) -> tuple[int | str, ...]:
         return self._random.choice(TRUNCATED), self._random.randrange(FILE_PAGES * PAGE_SIZE)

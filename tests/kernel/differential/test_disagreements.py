@@ -2,6 +2,7 @@
 
 import pytest
 
+from memprot import features
 from tests.kernel.differential.comparison import compare
 from tests.kernel.differential.kernel_side import KernelSide
 from tests.kernel.differential.operations import WORLDS, Operation, at
@@ -10,6 +11,7 @@ WORLD = {world.name: world for world in WORLDS}
 PRIVATE, SHARED, ANONYMOUS = 0x12, 0x11, 0x32  # all at a fixed address
 DONTNEED, GUARD_INSTALL = 4, 102
 PAGE = 4096
+KEYS = features.available("protection_keys")
 
 
 def call(name: str, *arguments: int | str) -> Operation:
@@ -60,6 +62,14 @@ DISAGREEMENTS = {
         call("pkey_alloc", 0, 0),
         call("pkey_alloc", 0, 0),
         call("pkey_alloc", 0, 4),
+    ),
+    "the key of memory that can only be executed is taken with its rights reset": (
+        "plain",
+        *[call("rights", 1, 3, 0)] * KEYS,
+        call("mmap", at(1), PAGE, 4, ANONYMOUS, -1, 0),
+        call("access", at(1), "execute", 0),
+        call("access", at(1), "read", 0),
+        *[call("rights", 1, 0, 0)] * KEYS,
     ),
     "the heap does not merge with what ends where it begins": (
         "heap",

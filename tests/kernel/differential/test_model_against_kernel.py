@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.kernel.differential.comparison import Comparison, compare
-from tests.kernel.differential.kernel_side import KernelSide
-from tests.kernel.differential.operations import WORLDS, Dice, World
+from tests.kernel.differential.kernel_side import KernelSide, worlds_here
+from tests.kernel.differential.operations import Dice, World
 
 SEQUENCES, STEPS = 50, 50
 
 dice = st.randoms(note_method_calls=False, use_true_random=False)
-quickly_made = [world for world in WORLDS if world.room is None]
+quickly_made = [world for world in worlds_here() if world.room is None]
 
 
 def test_the_model_and_the_kernel_agree_on_random_operations(kernel: KernelSide) -> None:
@@ -50,7 +50,7 @@ def test_the_model_and_the_kernel_agree_on_random_operations(kernel: KernelSide)
     )
 
 
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+@pytest.mark.parametrize("world", worlds_here(), ids=lambda world: world.name)
 def test_the_model_and_the_kernel_agree_in_every_world(kernel: KernelSide, world: World) -> None:
     for seed in range(4):
         compare(kernel, world, Dice(Random(seed), world).sequence(100))
