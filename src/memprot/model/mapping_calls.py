@@ -114,7 +114,7 @@ def map_pages(
         address = wanted(memory, address)
     length = -(-length // PAGE) * PAGE
     if length >= WORD:
-        raise RefusalError(ENOMEM, Reason.OUTSIDE)
+        raise RefusalError(ENOMEM, Reason.RANGE_WRAPS)
     if len(memory.mappings) > memory.limits.max_map_count:
         raise RefusalError(ENOMEM, Reason.MAPPING_LIMIT)
     key = memory.keys.execute_only_key(memory.thread) if prot == VM_EXEC else 0
@@ -234,7 +234,7 @@ def unmap(memory: "Memory", address: int, length: int) -> None:
     if address % PAGE:
         raise RefusalError(EINVAL, Reason.MISALIGNED)
     if address > memory.end or length > memory.end - address:
-        raise RefusalError(EINVAL, Reason.OUTSIDE)
+        raise RefusalError(EINVAL, Reason.RANGE_WRAPS if address + length > WORD else Reason.OUTSIDE)
     if not length:
         raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
     remove_range(memory, address, address + -(-length // PAGE) * PAGE)

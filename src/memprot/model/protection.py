@@ -72,15 +72,15 @@ def protect(memory: "Memory", address: int, length: int, prot: int, key: int = -
     if mapping is None or mapping.start >= stop:
         raise RefusalError(ENOMEM, Reason.HOLE, start, stop)
     if grows & _GROWSDOWN:
-        start = mapping.start
         if not mapping.flags & VM_GROWSDOWN:
-            raise RefusalError(EINVAL, Reason.NOT_GROWING, mapping.start, mapping.stop)
+            raise RefusalError(EINVAL, Reason.NOT_GROWING, max(mapping.start, start), min(mapping.stop, stop))
+        start = mapping.start
     else:
         if mapping.start > start:
             raise RefusalError(ENOMEM, Reason.HOLE, start, mapping.start)
         if grows:
             # No mapping grows up on x86.
-            raise RefusalError(EINVAL, Reason.NOT_GROWING, mapping.start, mapping.stop)
+            raise RefusalError(EINVAL, Reason.NOT_GROWING, start, min(mapping.stop, stop))
     _apply(memory, mapping, start, stop, prot, key)
 
 
