@@ -67,16 +67,27 @@ int memprot_count_mappings(int fd, size_t *ret) {
     return each_line(fd, count_line, ret);
 }
 
+// Runs in a forked child. The decimal number after blanks.
+static size_t kibibytes_at(const char *text) {
+    size_t number = 0;
+    while (*text == ' ')
+        text++;
+    for (; *text >= '0' && *text <= '9'; text++)
+        number = number * 10 + (size_t)(*text - '0');
+    return number;
+}
+
 struct flag_search {
     uint64_t address;
     bool inside; // the lines speak of the mapping that is looked for
     int found;
+    size_t *page_size;
     char *flags;
 };
 
 // Runs in a forked child.
 static bool look_for_flags(const struct line *line, void *context) {
-    static const char key[] = "VmFlags: ";
+    static const char key[] = "VmFlags: ", size_key[] = "KernelPageSize:";
     struct flag_search *search = context;
     const char *text = line->text;
     uint64_t start, stop;
@@ -87,6 +98,8 @@ static bool look_for_flags(const struct line *line, void *context) {
             return start <= search->address;
         }
     }
+    if (search->inside && strncmp(line->text, size_key, sizeof size_key - 1) == 0)
+        *search->page_size = kibibytes_at(line->text + sizeof size_key - 1) << 10;
     if (!search->inside || strncmp(line->text, key, sizeof key - 1) != 0)
         return true;
     memcpy(search->flags, line->text + sizeof key - 1, line->length + 1 - (sizeof key - 1));
@@ -95,7 +108,7 @@ static bool look_for_flags(const struct line *line, void *context) {
 }
 
 // Runs in a forked child.
-int memprot_mapping_flags(int fd, uint64_t address, char *ret) {
-    struct flag_search search = {.address = address, .flags = ret};
+int memprot_mapping_flags(int fd, uint64_t address, size_t *page_size, char *ret) {
+    struct flag_search search = {.address = address, .page_size = page_size, .flags = ret};
     return each_line(fd, look_for_flags, &search) < 0 ? -1 : search.found;
 }

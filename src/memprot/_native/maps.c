@@ -265,16 +265,17 @@ static PyObject *maps_count(PyObject *object, PyObject *Py_UNUSED(ignored)) {
 
 struct flags {
     uint64_t address;
+    size_t page_size;
     char text[MEMPROT_FLAGS_SIZE];
 };
 
 static int read_flags(int fd, void *context) {
     struct flags *flags = context;
-    return memprot_mapping_flags(fd, flags->address, flags->text);
+    return memprot_mapping_flags(fd, flags->address, &flags->page_size, flags->text);
 }
 
 static PyObject *maps_flags(PyObject *object, PyObject *argument) {
-    struct flags flags;
+    struct flags flags = {.page_size = 0};
     int negative;
     if (memprot_as_number("flags", "address", argument, &negative, &flags.address) < 0)
         return NULL;
@@ -283,7 +284,7 @@ static PyObject *maps_flags(PyObject *object, PyObject *argument) {
         return PyErr_SetFromErrno(PyExc_OSError);
     if (status == 0)
         Py_RETURN_NONE;
-    return PyUnicode_FromString(flags.text);
+    return Py_BuildValue("sn", flags.text, (Py_ssize_t)flags.page_size);
 }
 
 enum { TEXT_SIZE = 1 << 14 };

@@ -121,11 +121,15 @@ def mmap_cause(number: int, address: int, length: int, prot: int, flags: int, fd
         refusal = mapped_file_cause(number, fd, prot, flags)
         if refusal is not None:
             return refusal
-    if number == errno.EACCES and prot & Prot.WRITE and prot & Prot.EXEC and process.denies_write_execute():
+    implied = bool(prot & Prot.READ) and not prot & Prot.EXEC and process.reads_imply_execute()
+    executable = bool(prot & Prot.EXEC) or implied
+    if number == errno.EACCES and prot & Prot.WRITE and executable and process.denies_write_execute():
+        why = " (readable memory becomes executable here: READ_IMPLIES_EXEC, personality(2))" if implied else ""
         return Refusal(
             number,
             Reason.DENY_WRITE_EXECUTE,
-            "the memory would be writable and executable at once, and the process has denied itself that (PR_SET_MDWE)",
+            f"the memory would be writable and executable at once{why}, and the process has denied itself that "
+            "(PR_SET_MDWE)",
             "map it writable or executable, not both; two mappings of one memfd can have one each",
         )
     if number in (errno.EACCES, errno.EPERM):

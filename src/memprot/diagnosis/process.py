@@ -37,7 +37,7 @@ class Process:
     def __init__(self, pid: int | None = None, maps: MapsFile | None = None) -> None:
         self.pid = pid
         self._maps = MapsFile(pid) if maps is None else maps
-        self._flags: dict[Mapping, frozenset[str]] = {}
+        self._flags: dict[Mapping, tuple[frozenset[str], int]] = {}
 
     def next_mapping(self, address: int) -> Mapping | None:
         """The mapping that holds an address, otherwise the first one above it."""
@@ -45,10 +45,17 @@ class Process:
 
     def flags(self, mapping: Mapping) -> frozenset[str]:
         """The kernel's two-letter flags of a mapping, as VmFlags in proc_pid_smaps(5); empty when it is gone."""
+        return self._details(mapping)[0]
+
+    def huge_page_size(self, mapping: Mapping) -> int:
+        """The bytes of a page of a mapping that has huge ones ("ht" among its flags)."""
+        return self._details(mapping)[1]
+
+    def _details(self, mapping: Mapping) -> tuple[frozenset[str], int]:
         found = self._flags.get(mapping)
         if found is None:
-            found = frozenset((self._maps.flags(mapping.start) or "").split())
-            self._flags[mapping] = found
+            text, size = self._maps.flags(mapping.start) or ("", 0)
+            found = self._flags[mapping] = frozenset(text.split()), size
         return found
 
     def may_become(self, mapping: Mapping, present: int, wanted: int) -> int:
@@ -85,10 +92,9 @@ class Process:
 
     def reads_imply_execute(self) -> bool:
         """Whether readable memory becomes executable too (READ_IMPLIES_EXEC, personality(2))."""
-        if self.pid is None and hasattr(_native, "personality"):
+        if self.pid is None:
             return bool(_native.personality(_ASK_PERSONALITY) & _READ_IMPLIES_EXEC)
-        name = "thread-self" if self.pid is None else self.pid
-        return bool(int(_native.read_small_file(f"/proc/{name}/personality"), 16) & _READ_IMPLIES_EXEC)
+        return bool(int(self._text("personality"), 16) & _READ_IMPLIES_EXEC)
 
     def denies_write_execute(self) -> bool:
         """Whether PR_SET_MDWE is in force. Of another process nobody can know; then False."""

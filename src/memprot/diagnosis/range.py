@@ -24,14 +24,14 @@ def misaligned(address: int, what: str = "address") -> Refusal:
 
     >>> from memprot.diagnosis.range import misaligned
     >>> misaligned(4097).hint
-    'use 0x1000, where its page begins'
+    'begin where a page begins'
     """
     below = address - address % PAGE_SIZE
     return Refusal(
         errno.EINVAL,
         Reason.MISALIGNED,
-        f"the {what} {address:#x} is no multiple of the page size ({PAGE_SIZE})",
-        f"use {below:#x}, where its page begins",
+        f"the {what} {address:#x} is no multiple of the page size ({PAGE_SIZE}), as {below:#x} is",
+        "begin where a page begins",
     )
 
 

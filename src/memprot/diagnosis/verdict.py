@@ -89,9 +89,7 @@ def check(address: int, length: int, prot: Prot | str | int, pid: int | None = N
         refuse(pid, error)
     if refusal is None:
         return _YES
-    return Verdict(
-        False, refusal.errno, refusal.reason, refusal.start, refusal.stop, refusal.mapping, refusal.hint
-    )
+    return Verdict(False, refusal.errno, refusal.reason, refusal.start, refusal.stop, refusal.mapping, refusal.hint)
 
 
 def _flags(prot: Prot | str | int) -> int:
@@ -115,7 +113,11 @@ def _our_maps() -> MapsFile:
 @cache
 def _moves_tell_seals() -> bool:
     """Whether this kernel refuses to move sealed memory onto itself: found by trying, in a child."""
-    return any(name == "mseal" and value for name, *_, value in _native.try_features())
+    try:
+        trials = _native.try_features()
+    except OSError:
+        return False  # the page for the child's answers could not be had; the slower way needs none
+    return any(name == "mseal" and value for name, *_, value in trials)
 
 
 def _is_sealed(mapping: Mapping, start: int) -> bool:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from memprot.diagnosis.forbidden import forbidden
 from memprot.diagnosis.limits import data_limit, mapping_limit, overcommit
-from memprot.diagnosis.place import named
+from memprot.diagnosis.place import amount, named
 from memprot.diagnosis.process import Process, max_map_count
 from memprot.diagnosis.range import hole, misaligned, wraps
 from memprot.diagnosis.refusal import Refusal
-from memprot.prot import PAGE_SIZE, Prot
+from memprot.prot import ACCEPTED, PAGE_SIZE, Prot
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ _READ, _WRITE, _EXEC = int(Prot.READ), int(Prot.WRITE), int(Prot.EXEC)
 _ACCESS = _READ | _WRITE | _EXEC
 _GROWSDOWN, _GROWSUP = int(Prot.GROWSDOWN), int(Prot.GROWSUP)
 _GROWS = _GROWSDOWN | _GROWSUP
-_KNOWN = sum(member.value for member in Prot)  # SEM and what the architecture adds are among them
+_KNOWN = int(ACCEPTED)
 _WORD = 2**64 - 1
+_SMALLEST_HUGE = 1 << 16
 
 
 class Request(NamedTuple):
@@ -94,6 +95,7 @@ class Walk:
         self._sealed = sealed or (lambda mapping, start: process.is_sealed(mapping))
         self._near_limit: bool | None = None
         self._count = 0
+        self._more: list[tuple[Mapping, int]] = []  # private memory that would have become writable on the way
         self.start: int | None = None
         """Where the change begins; None while the arguments are wrong."""
 
@@ -164,12 +166,19 @@ class Walk:
 
     def _room_for(self, mapping: "Mapping", start: int, stop: int) -> Refusal | None:
         """Whether so much of a mapping may become writable."""
-        if mapping.shared or int(mapping.prot) & _WRITE or self._process.has_room_for(stop - start):
+        if mapping.shared or int(mapping.prot) & _WRITE:
             return None
-        refusal = data_limit(self._process, stop - start)
-        if refusal is not None and not self._process.grows_down(mapping):
-            return refusal
-        refusal = overcommit(stop - start)
+        self._more.append((mapping, stop - start))
+        size = sum(size for _, size in self._more)
+        if self._process.has_room_for(size):
+            return None
+        if data_limit(self._process, size) is not None and not self._process.grows_down(mapping):
+            # A stack is not counted as data, which only its flags tell.
+            data = sum(size for other, size in self._more if not self._process.grows_down(other))
+            refusal = data_limit(self._process, data)
+            if refusal is not None:
+                return refusal
+        refusal = overcommit(size)
         if refusal is None or self._process.flags(mapping) & {"ac", "ht", "nr"}:
             return None
         return refusal
@@ -178,38 +187,51 @@ class Walk:
         self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int
     ) -> Refusal | None:
         """Whether the mapping can be split where the request begins and ends in it."""
-        needed = (start > mapping.start) + (stop < mapping.stop)
-        if needed == 0:
-            return None
+        process = self._process
         if self._near_limit is None:
-            self._near_limit = self._process.may_be_near_mapping_limit()
+            self._near_limit = process.may_be_near_mapping_limit()
             if self._near_limit:
-                self._count = self._process.mapping_count()
-        if not self._near_limit or self._merges(before, mapping, start, stop, wanted):
-            return None
-        self._count += needed
-        if self._count <= max_map_count():
-            return None
-        return mapping_limit(self._count - needed, needed, mapping)
+                self._count = process.mapping_count()
+        needed = (start > mapping.start) + (stop < mapping.stop)
+        if not self._near_limit:
+            return self._indivisible(mapping, start, stop) if needed else None
+        # What the walk has passed has the wanted protection by now; where it begins, the neighbour keeps its own.
+        below = before if before is not None or start == 0 else process.next_mapping(start - 1)
+        left = start == mapping.start and below is not None and below.stop == start
+        if left and below is not None:
+            left = _alike(below, mapping) and (before is not None or int(below.prot) == wanted)
+        above = process.next_mapping(stop) if stop == mapping.stop else None
+        right = above is not None and above.start == stop and int(above.prot) == wanted and _alike(mapping, above)
+        if needed == 0:
+            self._count -= left + right
+        elif not left and not right:
+            self._count += needed
+            if self._count > max_map_count():
+                return mapping_limit(self._count - needed, needed, mapping)
+            return self._indivisible(mapping, start, stop)
+        return None
 
-    def _merges(
-        self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int
-    ) -> bool:
-        """Whether the part becomes one with a neighbour, as far as that can be seen."""
-        if start == mapping.start:
-            if before is None and start > 0:
-                before = self._process.next_mapping(start - 1)
-            return before is not None and before.stop == start and _alike(before, mapping, wanted)
-        after = self._process.next_mapping(stop) if stop == mapping.stop else None
-        return after is not None and after.start == stop and _alike(mapping, after, wanted)
+    def _indivisible(self, mapping: "Mapping", start: int, stop: int) -> Refusal | None:
+        """Whether a mapping that has to be split cannot be: the kernel's own, and within huge pages."""
+        what = f"{named(mapping)} cannot be split"
+        if mapping.kind not in ("vdso", "vvar"):
+            # Most mappings are no candidates for huge pages, and their flags cost much.
+            if mapping.inode == 0 or mapping.start % _SMALLEST_HUGE or "ht" not in self._process.flags(mapping):
+                return None
+            size = self._process.huge_page_size(mapping)
+            if start % size == 0 and stop % size == 0:
+                return None
+            what = f"{named(mapping)} has pages of {amount(size)}, and cannot be split within one"
+        return Refusal(
+            errno.EINVAL, Reason.SPECIAL_MAPPING, what, "change it whole, or at its own pages", start, stop, mapping
+        )
 
 
-def _alike(lower: "Mapping", upper: "Mapping", wanted: int) -> bool:
-    """Whether two neighbours would be one mapping if the one that changes had the wanted protection."""
+def _alike(lower: "Mapping", upper: "Mapping") -> bool:
+    """Whether two neighbours would be one mapping if they had the same protection, as far as /proc tells."""
     return (
-        wanted in (lower.prot, upper.prot)
-        and lower.shared == upper.shared
-        and (lower.device, lower.inode, lower.path, lower.kind) == (upper.device, upper.inode, upper.path, upper.kind)
+        (lower.shared, lower.device, lower.inode) == (upper.shared, upper.device, upper.inode)
+        and (lower.path, lower.kind) == (upper.path, upper.kind)
         and (lower.inode == 0 or lower.offset - lower.start == upper.offset - upper.start)
     )
 

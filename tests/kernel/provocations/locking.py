@@ -1,0 +1,115 @@
+"""madvise, mlock and mseal."""
+
+import os
+import resource
+
+from memprot import PAGE_SIZE, Reason, calls
+from memprot.calls import Advice, MapFlag
+from tests.kernel.provocations.case import Collection, fill_mappings, give_up_privileges, mapped, with_hole
+
+CASES = Collection()
+provocation = CASES.provocation
+
+
+@provocation("madvise", "EINVAL", Reason.UNKNOWN_FLAGS, "advice that this kernel does not have")
+def unknown_advice() -> None:
+    calls.madvise(mapped(), PAGE_SIZE, 12345)
+
+
+@provocation("madvise", "EINVAL", Reason.MISALIGNED, "the address is no multiple of the page size")
+def odd() -> None:
+    calls.madvise(mapped() + 1, PAGE_SIZE, Advice.DONTNEED)
+
+
+@provocation("madvise", "EINVAL", Reason.RANGE_WRAPS, "address and length together are more than 64 bits")
+def wraps() -> None:
+    calls.madvise(mapped(), -PAGE_SIZE, Advice.DONTNEED)
+
+
+@provocation("madvise", "ENOMEM", Reason.HOLE, "nothing is mapped in a part of the range; all the rest took the advice")
+def hole() -> None:
+    calls.madvise(with_hole(), 3 * PAGE_SIZE, Advice.DONTNEED)
+
+
+@provocation("madvise", "EINVAL", Reason.LOCKED, "`DONTNEED` on locked pages")
+def locked() -> None:
+    page = mapped()
+    calls.mlock(page, PAGE_SIZE)
+    calls.madvise(page, PAGE_SIZE, Advice.DONTNEED)
+
+
+@provocation("madvise", "EINVAL", Reason.LOCKED, "`GUARD_INSTALL` on locked pages", needs="guards")
+def guard_on_locked() -> None:
+    page = mapped()
+    calls.mlock(page, PAGE_SIZE)
+    calls.madvise(page, PAGE_SIZE, Advice.GUARD_INSTALL)
+
+
+@provocation("madvise", "EINVAL", Reason.SPECIAL_MAPPING, "`FREE` on the pages of a file")
+def free_a_file() -> None:
+    file = calls.memfd_create("x")
+    os.ftruncate(file, PAGE_SIZE)
+    calls.madvise(calls.mmap(0, PAGE_SIZE, 3, MapFlag.SHARED, file), PAGE_SIZE, Advice.FREE)
+
+
+@provocation("madvise", "EPERM", Reason.SEALED, "discarding what sealed read-only memory holds", needs="mseal")
+def discard_sealed() -> None:
+    page = mapped(1, 1)
+    calls.mseal(page, PAGE_SIZE)
+    calls.madvise(page, PAGE_SIZE, Advice.DONTNEED)
+
+
+@provocation("mlock", "ENOMEM", Reason.HOLE, "nothing is mapped in a part of the range")
+def lock_a_hole() -> None:
+    calls.mlock(with_hole(), 3 * PAGE_SIZE)
+
+
+@provocation("mlock", "ENOMEM", Reason.BAD_ARGUMENT, "memory that may not be read")
+def lock_the_unreadable() -> None:
+    calls.mlock(mapped(1, 0), PAGE_SIZE)
+
+
+@provocation("mlock", "ENOMEM", Reason.LOCK_LIMIT, "more than `RLIMIT_MEMLOCK` allows", needs="root")
+def lock_too_much() -> None:
+    give_up_privileges()
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (PAGE_SIZE, PAGE_SIZE))
+    calls.mlock(mapped(8), 8 * PAGE_SIZE)
+
+
+@provocation("mlock", "EPERM", Reason.LOCK_LIMIT, "`RLIMIT_MEMLOCK` is 0", needs="root")
+def lock_nothing() -> None:
+    give_up_privileges()
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+    calls.mlock(mapped(), PAGE_SIZE)
+
+
+@provocation("mlock", "ENOMEM", Reason.MAPPING_LIMIT, "a mapping would be split, and `vm.max_map_count` is reached")
+def lock_the_middle() -> None:
+    start = mapped(3)
+    fill_mappings(spare=1)
+    calls.mlock(start + PAGE_SIZE, PAGE_SIZE)
+
+
+@provocation("mlock2", "EINVAL", Reason.UNKNOWN_FLAGS, "flags that mean nothing")
+def lock_flags() -> None:
+    calls.mlock2(mapped(), PAGE_SIZE, 1 << 20)
+
+
+@provocation("mlockall", "EINVAL", Reason.UNKNOWN_FLAGS, "flags that mean nothing, or none")
+def lock_all_flags() -> None:
+    calls.mlockall(0)
+
+
+@provocation("mseal", "EINVAL", Reason.UNKNOWN_FLAGS, "flags: there are none", needs="mseal")
+def seal_flags() -> None:
+    calls.mseal(mapped(), PAGE_SIZE, 1)
+
+
+@provocation("mseal", "EINVAL", Reason.MISALIGNED, "the address is no multiple of the page size", needs="mseal")
+def seal_odd() -> None:
+    calls.mseal(mapped() + 1, PAGE_SIZE)
+
+
+@provocation("mseal", "ENOMEM", Reason.HOLE, "nothing is mapped in a part of the range; nothing is sealed", needs="mseal")
+def seal_a_hole() -> None:
+    calls.mseal(with_hole(), 3 * PAGE_SIZE)
