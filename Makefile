@@ -44,7 +44,8 @@ $(VM)/init: tests/vm/init.c $(VM)/version
 	cc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Werror -static -o $@ $<
 
 test-vm: $(VENV)/built $(VM)/init  ## run the tests that need protection keys, in a virtual machine that has them
-	$(BIN)/python tests/vm/run.py $(VM) -- $(BIN)/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/vm/guest)
+	$(BIN)/python tests/vm/run.py $(VM) -- $(BIN)/python -m pytest -p no:cacheprovider \
+		$(or $(TESTS),tests/vm/guest tests/kernel/test_calls_keys.py tests/kernel/differential -k 'not differential or (world and keys)')
 # Once more where a process may write its read-only memory through /proc, which memprot then does.
 	$(BIN)/python tests/vm/run.py $(VM) --kernel-options proc_mem.force_override=always -- \
 		$(BIN)/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/vm/guest -k 'changes_nothing or keeps')
