@@ -27,7 +27,7 @@ def output_of(*command: str | Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()
-        raise UnavailableError(f"{Path(command[0]).name}: {said[-1]}")
+        raise UnavailableError(f"{Path(command[0]).name}: {re.sub('^[EW]: ', '', said[0])}")
     return done.stdout
 
 
