@@ -15,7 +15,7 @@ pytest.importorskip("numpy")
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "overrun"
 FAULT = {
-    "kind", "access", "size", "address", "distance", "count", "recovered", "signal",
+    "kind", "access", "key", "size", "address", "distance", "count", "recovered", "signal",
     "object", "python", "native", "thread", "mapping",
 }  # fmt: skip
 FRAME = {"file", "line", "function"}

@@ -131,6 +131,7 @@ def test_a_fault_has_every_key_of_the_contract(runner: "Runner") -> None:
     assert fault == {
         "kind": "overflow",
         "access": "write",
+        "key": None,
         "size": 8,
         "address": "0x10320",
         "distance": 0,

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import mmap
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from memprot import PAGE_SIZE, FaultError, Region, calls, catch_faults
+from memprot import PAGE_SIZE, FaultError, Region, calls, catch_faults, protected
 from memprot.flags import KeyRights
 
 KeyOf = Callable[[int], int]
@@ -271,3 +272,20 @@ def test_memprot_run_tells_the_death_and_writes_the_key_into_the_document(tmp_pa
     assert "which protection key 1 forbids to the thread" in done.stderr
     (fault,) = json.loads(document.read_text())["faults"]
     assert (fault["kind"], fault["key"], fault["access"], fault["recovered"]) == ("key", 1, "read", False)
+
+
+@pytest.mark.parametrize("flags", [mmap.MAP_PRIVATE, mmap.MAP_SHARED], ids=["private", "shared"])
+def test_memory_of_others_that_was_protected_keeps_its_key(key: int, key_of: KeyOf, flags: int) -> None:
+    with mmap.mmap(-1, 2 * PAGE_SIZE, flags=flags | mmap.MAP_ANONYMOUS) as buffer:
+        buffer[:] = before = bytes(range(256)) * (2 * PAGE_SIZE // 256)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        calls.pkey_mprotect(address, 2 * PAGE_SIZE, 3, key)
+        with protected(buffer, "r--"):
+            for rights, cause in ((KeyRights.UNRESTRICTED, "protection"), (KeyRights.DISABLE_ACCESS, "key")):
+                calls.pkey_set(key, rights)
+                with pytest.raises(FaultError) as fault, catch_faults():
+                    ctypes.memset(address, 7, PAGE_SIZE + 8)
+                assert fault.value.cause == cause
+                assert (key_of(address), key_of(address + PAGE_SIZE)) == (key, key)
+        calls.pkey_set(key, KeyRights.UNRESTRICTED)
+        assert buffer[:] == before
