@@ -86,10 +86,6 @@ class Process:
         """False when two more mappings are certainly allowed; found without counting where possible."""
         return self.pid is not None or _native.near_mapping_limit()
 
-    def has_room_for(self, size: int) -> bool:
-        """True when so many more bytes of private writable memory are certainly allowed; found without reading."""
-        return self.pid is None and _native.has_room_for(size)
-
     def reads_imply_execute(self) -> bool:
         """Whether readable memory becomes executable too (READ_IMPLIES_EXEC, personality(2))."""
         if self.pid is None:
@@ -175,7 +171,8 @@ def overcommit_mode() -> int:
     >>> overcommit_mode() in (0, 1, 2)
     True
     """
-    return int(_native.read_small_file("/proc/sys/vm/overcommit_memory"))
+    mode = _native.overcommit_mode()
+    return mode if mode >= 0 else int(_native.read_small_file("/proc/sys/vm/overcommit_memory"))
 
 
 def memory_of_the_system() -> Memory:
