@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from memprot import PAGE_SIZE, AddressSpace, Prot, ProtectionError, _native, calls, mprotect
-from memprot.diagnosis.factory import diagnosed as Registered
+from memprot.diagnosis.factory import diagnosed
 from memprot.flags import Advice, MapFlag, MemfdFlag
 
 ANONYMOUS = MapFlag.PRIVATE | MapFlag.ANONYMOUS
@@ -293,7 +293,7 @@ def test_without_a_factory_the_error_is_a_plain_oserror() -> None:
         with pytest.raises(OSError, match="Invalid") as caught:
             calls.munmap(1, 1)
     finally:
-        _native.set_error_factory(Registered)
+        _native.set_error_factory(diagnosed)
     assert type(caught.value) is OSError
     assert caught.value.errno == errno.EINVAL
 
@@ -307,7 +307,7 @@ def test_a_factory_without_memory_leaves_the_plain_oserror() -> None:
         with pytest.raises(OSError, match="Invalid"):
             calls.munmap(1, 1)
     finally:
-        _native.set_error_factory(Registered)
+        _native.set_error_factory(diagnosed)
 
 
 def test_a_factory_gets_every_argument_and_what_it_raises_is_seen() -> None:
@@ -322,7 +322,7 @@ def test_a_factory_gets_every_argument_and_what_it_raises_is_seen() -> None:
         with pytest.raises(KeyError):
             calls.mmap(0, 0, Prot.READ, ANONYMOUS)
     finally:
-        _native.set_error_factory(Registered)
+        _native.set_error_factory(diagnosed)
     assert seen == [(errno.EINVAL, "mmap", (0, 0, Prot.READ, ANONYMOUS, -1, 0))]
     with pytest.raises(TypeError, match="int"):
         _native.set_error_factory(3)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ def test_it_agrees_with_the_kernel_about_random_requests(conditions: str) -> Non
     missing = [name for name in ("mdwe", "mseal") if name[:4] in conditions and not features.available(name)]
     if missing or ("sealed" in conditions and not features.available("mseal")):
         pytest.skip("this kernel does not have it")
-    command = [sys.executable, COMPARE, "7", "3000", *conditions.split()]
+    command = [sys.executable, str(COMPARE), "7", "3000", *conditions.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("3000 ")

@@ -10,7 +10,7 @@ import pytest
 
 from memprot import PAGE_SIZE, AddressSpace, Prot, ProtectionError, Reason, calls
 from memprot.calls import MapFlag
-from memprot.diagnosis import factory
+from memprot.diagnosis.causes import CAUSES
 
 ANONYMOUS = MapFlag.PRIVATE | MapFlag.ANONYMOUS
 # Where the kernel puts nothing by itself.
@@ -143,7 +143,7 @@ def test_what_goes_wrong_while_looking_for_a_cause_leaves_the_error_as_it_was(
         def fail(*_: object, kind: type[Exception] = failing) -> None:
             raise kind
 
-        monkeypatch.setitem(factory.CAUSES, "mprotect", fail)
+        monkeypatch.setitem(CAUSES, "mprotect", fail)
         error = failure(pages + 1, PAGE_SIZE, 1)
         assert (error.errno, error.reason, error.hint, error.start) == (22, None, None, None)
         assert str(error).endswith("failed with EINVAL (Invalid argument)")
@@ -153,7 +153,7 @@ def test_an_interrupt_while_looking_for_a_cause_is_not_lost(pages: int, monkeypa
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(factory.CAUSES, "mprotect", interrupt)
+    monkeypatch.setitem(CAUSES, "mprotect", interrupt)
     with pytest.raises(KeyboardInterrupt):
         calls.mprotect(pages + 1, PAGE_SIZE, 1)
 

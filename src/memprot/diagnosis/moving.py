@@ -92,7 +92,9 @@ def _mremap_arguments(
     if new == 0 or whole_pages(new) > _WORD:
         return no_length(number) if new == 0 else wraps(address, new, number)
     if flags & _DONTUNMAP and whole_pages(old) != whole_pages(new):
-        return bad_argument(number, "DONTUNMAP moves memory without resizing it, and the sizes differ", "give the same size")
+        return bad_argument(
+            number, "DONTUNMAP moves memory without resizing it, and the sizes differ", "give the same size"
+        )
     target = None if new_address is None or not flags & (_REMAP_FIXED | _DONTUNMAP) else new_address & _WORD
     if target is not None:
         if target % PAGE_SIZE:
@@ -100,7 +102,9 @@ def _mremap_arguments(
         if ends_outside(target, new):
             return outside(number, target, new)
         if target < address + whole_pages(old) and address < target + whole_pages(new):
-            return bad_argument(number, f"the old range and the new one at {target:#x} overlap", "choose another new address")
+            return bad_argument(
+                number, f"the old range and the new one at {target:#x} overlap", "choose another new address"
+            )
     if ends_outside(0, new):
         return outside(number, 0, new)
     if old == 0:

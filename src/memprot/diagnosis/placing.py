@@ -163,7 +163,9 @@ def _no_room(process: Process, address: int, length: int, prot: int, flags: int)
     if (count := process.mapping_count()) >= max_map_count() - _SLACK:
         return mapping_limit(count, 1)
     if size >= 1 << 40:
-        return bad_argument(errno.ENOMEM, f"no gap between the mappings has {amount(size)}", "ask for less, or unmap something")
+        return bad_argument(
+            errno.ENOMEM, f"no gap between the mappings has {amount(size)}", "ask for less, or unmap something"
+        )
     return out_of_memory("limits leave room for it")
 
 
@@ -223,7 +225,9 @@ def brk_cause(number: int, address: int) -> Refusal | None:
     if size < 0:
         if heap is not None and (refusal := first_sealed(process, whole_pages(address), whole_pages(now))) is not None:
             return refusal
-        return bad_argument(number, f"the heap ends at {now:#x} and cannot end at {address:#x}", "go no lower than its start")
+        return bad_argument(
+            number, f"the heap ends at {now:#x} and cannot end at {address:#x}", "go no lower than its start"
+        )
     there = process.next_mapping(whole_pages(now))
     if there is not None and there.start < whole_pages(address) + PAGE_SIZE:
         return Refusal(

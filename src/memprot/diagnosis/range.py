@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from memprot._native import Mapping
     from memprot.diagnosis.process import Process
 
-__all__ = ["bad_argument", "beyond_the_last", "ends_outside", "first_hole", "hole", "misaligned", "no_length", "outside", "special_mapping", "whole_pages", "wraps"]
+__all__ = [
+    "bad_argument",
+    "beyond_the_last",
+    "ends_outside",
+    "first_hole",
+    "hole",
+    "misaligned",
+    "no_length",
+    "outside",
+    "special_mapping",
+    "whole_pages",
+    "wraps",
+]
 
 _HALF = 1 << 63
 

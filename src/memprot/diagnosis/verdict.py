@@ -89,9 +89,7 @@ def check(address: int, length: int, prot: Prot | str | int, pid: int | None = N
         refuse(pid, error)
     if refusal is None:
         return _YES
-    return Verdict(
-        False, refusal.errno, refusal.reason, refusal.start, refusal.stop, refusal.mapping, refusal.hint
-    )
+    return Verdict(False, refusal.errno, refusal.reason, refusal.start, refusal.stop, refusal.mapping, refusal.hint)
 
 
 def _flags(prot: Prot | str | int) -> int:

@@ -110,6 +110,6 @@ def seal_odd() -> None:
     calls.mseal(mapped() + 1, PAGE_SIZE)
 
 
-@provocation("mseal", "ENOMEM", Reason.HOLE, "nothing is mapped in a part of the range; nothing is sealed", needs="mseal")
+@provocation("mseal", "ENOMEM", Reason.HOLE, "nothing is mapped in a part; nothing is sealed", needs="mseal")
 def seal_a_hole() -> None:
     calls.mseal(with_hole(), 3 * PAGE_SIZE)
