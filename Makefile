@@ -38,6 +38,7 @@ test: $(VENV)/built  ## set up, then run every test
 
 fuzz: $(VENV)/built  ## random calls and random programs against the kernel, for minutes
 	MEMPROT_FUZZ=1 $(BIN)/python -m pytest -rP --timeout=3600 $(or $(TESTS),tests/kernel/test_fuzz_*.py)
+	$(BIN)/python -m tests.kernel.differential.long_run --operations 200000
 
 lint: $(VENV)/lint  ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .

@@ -188,11 +188,12 @@ def mremap(addr: int, old: int, new: int, flags: int = 0, new_addr: int | None =
     :param flags: :class:`memprot.flags.RemapFlag`; without ``MAYMOVE`` it stays where it is.
     :param new_addr: where to, with ``FIXED``, or a wish with ``DONTUNMAP``; None otherwise.
     :raises memprot.ProtectionError: with the kernel's errno; ENOMEM when it cannot grow where it is and may not
-        move; EFAULT when the range is not mapped.
+        move; EFAULT when the range is not mapped. Where it fails with ``FIXED``, what was mapped at the new place may
+        be gone already.
     :raises TypeError: for an argument that is no int (bool and float are none).
     :raises OverflowError: for an int that does not fit in 64 bits, signed or unsigned.
 
-    Other threads run meanwhile when ``old`` is more than 1 MiB.
+    Other threads run meanwhile when ``old`` or ``new`` is more than 1 MiB.
 
     Source: mremap(2), mm/mremap.c.
 

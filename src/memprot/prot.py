@@ -9,9 +9,11 @@
 
 import os
 from enum import IntFlag
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Self
 
-__all__ = ["PAGE_SIZE", "Prot", "as_prot", "effects_on"]
+__all__ = ["ACCEPTED", "PAGE_SIZE", "Prot", "as_prot", "effects_on"]
 
 PAGE_SIZE: int = os.sysconf("SC_PAGE_SIZE")
 """The bytes of a page, the smallest piece of memory that has a protection of its own."""
@@ -183,8 +185,11 @@ def effects_on(architecture: str) -> dict[str, str]:
     return effects
 
 
-# The flags that are more than a number here.
-_SHOWN = {name for name, effect in effects_on(_MACHINE).items() if effect != _REFUSED}
+# The names that mean something here.
+_SHOWN = [name for name, effect in effects_on(_MACHINE).items() if effect != _REFUSED]
+
+ACCEPTED: Prot = reduce(or_, (Prot[name] for name in _SHOWN))
+"""The flags that mprotect(2) of this architecture does not refuse as unknown."""
 
 
 def as_prot(value: Prot | str | int) -> Prot:

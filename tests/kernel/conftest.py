@@ -1,5 +1,6 @@
 """Memory to misbehave on, and child programs to misbehave in."""
 
+import errno
 import gc
 import os
 import subprocess
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from memprot import PAGE_SIZE, Region
+from memprot import PAGE_SIZE, ProtectionError, Region, calls
+from memprot.flags import MapFlag
 
 PAGES = 64
 PATTERN = bytes(range(1, 252)) * (PAGES * PAGE_SIZE // 251 + 1)
 
 Content = Callable[[Region], bytes]
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
+Answer = Callable[..., str]
 
 
 def read_content(region: Region) -> bytes:
@@ -85,3 +88,50 @@ def run_child(misbehave_path: Path) -> RunChild:
         )
 
     return run
+
+
+@pytest.fixture
+def pages() -> Iterator[int]:
+    """The address of four readable and writable pages with nothing mapped on either side."""
+    private = MapFlag.PRIVATE | MapFlag.ANONYMOUS
+    outer = calls.mmap(0, 6 * PAGE_SIZE, 0, private)
+    calls.munmap(outer, PAGE_SIZE)
+    calls.munmap(outer + 5 * PAGE_SIZE, PAGE_SIZE)
+    calls.mprotect(outer + PAGE_SIZE, 4 * PAGE_SIZE, 3)
+    yield outer + PAGE_SIZE
+    calls.munmap(outer + PAGE_SIZE, 4 * PAGE_SIZE)
+
+
+@pytest.fixture
+def answer() -> Answer:
+    """Ask for what becomes of a call: the name of its errno, or "success"."""
+
+    def ask(call: Callable[..., object], *arguments: object) -> str:
+        try:
+            call(*arguments)
+        except ProtectionError as error:
+            assert error.call == call.__name__
+            assert "\n" not in str(error)
+            return errno.errorcode[error.errno or 0]
+        return "success"
+
+    return ask
+
+
+@pytest.fixture
+def vm_flags() -> Callable[[int], set[str]]:
+    """The two-letter flags that /proc/self/smaps shows of the mapping at an address."""
+
+    def flags(address: int) -> set[str]:
+        inside = False
+        with open("/proc/self/smaps") as smaps:
+            for line in smaps:
+                head = line.split(maxsplit=1)[0]
+                if not head.endswith(":"):
+                    start, stop = (int(end, 16) for end in head.split("-"))
+                    inside = start <= address < stop
+                elif inside and head == "VmFlags:":
+                    return set(line.split()[1:])
+        return set()
+
+    return flags

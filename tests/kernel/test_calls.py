@@ -2,14 +2,12 @@
 
 import ctypes
 import errno
-import inspect
 import os
 import re
 import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,18 +18,6 @@ from memprot.flags import Advice, MapFlag, MemfdFlag
 
 ANONYMOUS = MapFlag.PRIVATE | MapFlag.ANONYMOUS
 RW = Prot.READ | Prot.WRITE
-FUNCTIONS = {name: getattr(calls, name) for name in calls.__all__ if not isinstance(getattr(calls, name), type)}
-
-
-@pytest.fixture
-def pages() -> Iterator[int]:
-    """The address of four pages with nothing mapped on either side."""
-    outer = calls.mmap(0, 6 * PAGE_SIZE, Prot.NONE, ANONYMOUS)
-    calls.munmap(outer, PAGE_SIZE)
-    calls.munmap(outer + 5 * PAGE_SIZE, PAGE_SIZE)
-    calls.mprotect(outer + PAGE_SIZE, 4 * PAGE_SIZE, RW)
-    yield outer + PAGE_SIZE
-    calls.munmap(outer + PAGE_SIZE, 4 * PAGE_SIZE)
 
 
 def prot_of(address: int) -> Prot | None:
@@ -46,14 +32,6 @@ def test_mprotect_changes_exactly_the_pages_of_the_range(pages: int) -> None:
 
 def test_the_call_at_the_top_is_the_very_function_of_the_binding() -> None:
     assert mprotect is calls.mprotect is _native.mprotect
-
-
-def test_nothing_is_lost_between_the_binding_and_the_module() -> None:
-    for name, function in FUNCTIONS.items():
-        assert str(inspect.signature(function)).partition(" ->")[0].replace(": int", "") == str(
-            inspect.signature(getattr(_native, name))
-        )
-    assert str(inspect.signature(calls.mmap)) == "(addr, length, prot, flags, fd=-1, offset=0)"
 
 
 def test_a_protection_reaches_the_kernel_whole(pages: int) -> None:
@@ -89,92 +67,6 @@ def test_the_answer_is_that_of_the_raw_system_call(pages: int, start: int, lengt
         assert caught.value.errno == expected
     else:
         calls.mprotect(pages + start, length, prot)
-
-
-def test_negative_numbers_are_twos_complement(pages: int) -> None:
-    with pytest.raises(ProtectionError) as negative:
-        calls.munmap(-PAGE_SIZE, PAGE_SIZE)
-    with pytest.raises(ProtectionError) as unsigned:
-        calls.munmap(2**64 - PAGE_SIZE, PAGE_SIZE)
-    assert negative.value.errno == unsigned.value.errno == errno.EINVAL
-
-
-PARAMETERS = {
-    "mprotect": {"addr": 0, "length": 0, "prot": 0},
-    "pkey_mprotect": {"addr": 0, "length": 0, "prot": 0, "pkey": -1},
-    "pkey_alloc": {"flags": 1, "rights": 0},
-    "pkey_free": {"key": -1},
-    "pkey_get": {"key": 16},
-    "pkey_set": {"key": 16, "rights": 0},
-    "mseal": {"addr": 0, "length": 0, "flags": 0},
-    "mremap": {"addr": 1, "old": 0, "new": 0, "flags": 0},
-    "mlock": {"addr": 0, "length": 0},
-    "mlock2": {"addr": 0, "length": 0, "flags": 0},
-    "munlock": {"addr": 0, "length": 0},
-    "mlockall": {"flags": 0},
-    "munlockall": {},
-    "brk": {"addr": 0},
-    "sbrk": {"n": 0},
-    "set_mdwe": {"bits": 1 << 40},
-    "get_mdwe": {},
-    "shm_open": {"flags": 0, "mode": 0},
-    "shm_unlink": {},
-    "mmap": {"addr": 0, "length": 0, "prot": 0, "flags": 0, "fd": -1, "offset": 0},
-    "munmap": {"addr": 0, "length": 0},
-    "madvise": {"addr": 0, "length": 0, "advice": 0},
-    "memfd_create": {"flags": 0},
-}
-CASES = [(name, parameter) for name, parameters in PARAMETERS.items() for parameter in parameters]
-NAMED = ("memfd_create", "shm_open")
-
-
-def test_every_call_is_in_the_tables() -> None:
-    assert PARAMETERS.keys() == FUNCTIONS.keys()
-
-
-@pytest.mark.parametrize(("name", "parameter"), CASES)
-@pytest.mark.parametrize("value", [True, False, 1.0, None, "r-x", b"1"])
-def test_what_is_no_int_is_a_type_error_naming_the_parameter(name: str, parameter: str, value: object) -> None:
-    arguments: dict[str, Any] = {"name": "x"} if name in NAMED else {}
-    with pytest.raises(TypeError, match=rf"{name}\(\) argument '{parameter}' .* {type(value).__name__}"):
-        getattr(calls, name)(**arguments, **(PARAMETERS[name] | {parameter: value}))
-
-
-@pytest.mark.parametrize(("name", "parameter"), CASES)
-@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 1 << 20000], ids=["above", "below", "far"])
-def test_what_does_not_fit_64_bits_is_an_overflow_naming_the_parameter(name: str, parameter: str, value: int) -> None:
-    arguments: dict[str, Any] = {"name": "x"} if name in NAMED else {}
-    with pytest.raises(OverflowError, match=f"'{parameter}'"):
-        getattr(calls, name)(**arguments, **(PARAMETERS[name] | {parameter: value}))
-
-
-def test_an_object_that_only_counts_as_an_index_is_refused() -> None:
-    class Index:
-        def __index__(self) -> int:
-            return 0
-
-    with pytest.raises(TypeError, match="Index"):
-        calls.munmap(Index(), 0)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("positional", "named", "word"),
-    [
-        ((), {}, "addr"),
-        ((1, 2), {}, "prot"),
-        ((1, 2, 3, 4), {}, "at most 3"),
-        ((1, 2, 3), {"prot": 3}, "prot"),
-        ((1, 2), {"port": 3}, "port"),
-    ],
-)
-def test_wrong_argument_lists_are_type_errors(positional: tuple[int, ...], named: dict[str, int], word: str) -> None:
-    with pytest.raises(TypeError, match=word):
-        calls.mprotect(*positional, **named)
-
-
-def test_arguments_may_be_named(pages: int) -> None:
-    calls.mprotect(prot=Prot.READ, addr=pages, length=PAGE_SIZE)
-    assert prot_of(pages) == Prot.READ
 
 
 def test_mmap_maps_a_file_at_an_offset() -> None:
@@ -218,15 +110,6 @@ def test_memfd_names_are_kept_to_the_byte(name: str | bytes) -> None:
         assert os.readlink(f"/proc/self/fd/{fd}".encode()) == b"/memfd:" + os.fsencode(name) + b" (deleted)"
     finally:
         os.close(fd)
-
-
-@pytest.mark.parametrize("call", [calls.memfd_create, lambda name: calls.shm_open(name, 0), calls.shm_unlink])
-@pytest.mark.parametrize(
-    ("name", "exception"), [("a\0b", ValueError), (b"\0", ValueError), (1, TypeError), (None, TypeError)]
-)
-def test_names_that_cannot_be_are_refused(call: Callable[[Any], object], name: Any, exception: type[Exception]) -> None:
-    with pytest.raises(exception):
-        call(name)
 
 
 FAILURES: list[tuple[str, tuple[Any, ...], int]] = [

@@ -9,7 +9,7 @@ import pytest
 
 from memprot import PAGE_SIZE, AddressSpace, Prot, ProtectionError, calls, features
 from memprot.calls import MapFlag
-from memprot.prot import effects_on
+from memprot.prot import ACCEPTED, effects_on
 
 PRIVATE = MapFlag.PRIVATE | MapFlag.ANONYMOUS
 REFUSED = "mprotect answers EINVAL, mmap ignores it."
@@ -45,6 +45,19 @@ def test_what_is_said_to_be_refused_is_refused_by_mprotect_and_ignored_by_mmap(p
     assert prot_of(page) == Prot("rw-")
     calls.mmap(page, PAGE_SIZE, Prot.READ | Prot[name], PRIVATE | MapFlag.FIXED)
     assert prot_of(page) == Prot.READ
+
+
+@pytest.mark.parametrize("bit", [1 << n for n in range(3, 64)])
+def test_exactly_the_accepted_flags_are_not_refused_as_unknown(page: int, bit: int) -> None:
+    refused = answer(page, Prot.READ | bit) == errno.EINVAL
+    if bit in (Prot.GROWSDOWN, Prot.GROWSUP):
+        assert refused
+        assert bit & ACCEPTED
+    elif os.uname().machine == "x86_64":
+        assert refused == (not bit & ACCEPTED)
+    else:
+        # A processor may lack what its architecture has.
+        assert refused or bit & ACCEPTED
 
 
 def test_sem_is_accepted_and_ignored(page: int) -> None:

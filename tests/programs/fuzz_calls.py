@@ -179,7 +179,8 @@ def raw(name: str, words: Words) -> int:
 # What each call is given, in the order of its parameters.
 def mmap(rng: Rng) -> tuple[Any, ...]:
     start, size = span(rng)
-    flags = flags_of(MapFlag, rng)
+    usual = rng.choice((PRIVATE, MapFlag.SHARED | MapFlag.ANONYMOUS, MapFlag.SHARED, MapFlag.PRIVATE))
+    flags = flags_of(MapFlag, rng) if rng.random() < 0.4 else usual | rng.choice(list(MapFlag))
     return start, size, prot(rng), flags, arena.descriptor(rng), rng.choice((0, 0, PAGE_SIZE, 1, word(rng)))
 
 

@@ -59,6 +59,19 @@ def test_nothing_is_placed_close_below_a_stack() -> None:
     assert space.mmap(START + HUGE - 200 * PAGE_SIZE, PAGE_SIZE, 3, ANONYMOUS) == BASE - PAGE_SIZE
 
 
+def test_holes_inside_the_gap_below_a_stack_are_passed_over_when_the_gap_is_in_the_way() -> None:
+    space = AddressSpace(mmap_base=page(1000))
+    space.mmap(page(990), 10 * PAGE_SIZE, 3, PRIVATE | MapFlag.GROWSDOWN)
+    space.mmap(page(980), 5 * PAGE_SIZE, 1, PRIVATE)
+    space.mmap(page(970), 8 * PAGE_SIZE, 1, PRIVATE)
+    # Five pages directly below the stack do not count, and two more below them are not looked at.
+    assert space.mmap(0, PAGE_SIZE, 1, ANONYMOUS) == page(990 - 256 - 1)
+    space.mprotect(page(990), 10 * PAGE_SIZE, 1)
+    space.mmap(page(985), 5 * PAGE_SIZE, 1, PRIVATE)
+    # With nothing free directly below the stack the gap is not asked for.
+    assert space.mmap(0, PAGE_SIZE, 1, ANONYMOUS) == page(979)
+
+
 def test_large_private_memory_is_aligned_for_huge_pages() -> None:
     space = AddressSpace()
     assert space.mmap(0, HUGE, 3, ANONYMOUS) % HUGE == 0
@@ -77,7 +90,7 @@ def test_low_addresses_are_found_from_the_bottom() -> None:
         (0, 0, 3, ANONYMOUS, None, 1, errno.EINVAL, Reason.MISALIGNED),
         (0, 0, 3, MapFlag.PRIVATE, None, 0, errno.EBADF, Reason.BAD_DESCRIPTOR),
         (0, 0, 3, ANONYMOUS, None, 0, errno.EINVAL, Reason.BAD_ARGUMENT),
-        (0, 2**64 - 1, 3, ANONYMOUS, None, 0, errno.ENOMEM, Reason.OUTSIDE),
+        (0, 2**64 - 1, 3, ANONYMOUS, None, 0, errno.ENOMEM, Reason.RANGE_WRAPS),
         (0, 2**50, 3, ANONYMOUS, None, 0, errno.ENOMEM, Reason.OUTSIDE),
         (START + 1, PAGE_SIZE, 3, PRIVATE, None, 0, errno.EINVAL, Reason.MISALIGNED),
         (0, PAGE_SIZE, 3, PRIVATE, None, 0, errno.EPERM, Reason.NOT_PERMITTED),
@@ -171,7 +184,7 @@ def test_a_length_of_zero_maps_shared_memory_twice() -> None:
         (START + 1, PAGE_SIZE, PAGE_SIZE, 0, 0, errno.EINVAL, Reason.MISALIGNED),
         (START, PAGE_SIZE, 0, 0, 0, errno.EINVAL, Reason.BAD_ARGUMENT),
         (START, PAGE_SIZE, PAGE_SIZE, FIXED, page(9), errno.EINVAL, Reason.BAD_ARGUMENT),
-        (START, PAGE_SIZE, PAGE_SIZE, FIXED | MAYMOVE, START, errno.EINVAL, Reason.OCCUPIED),
+        (START, PAGE_SIZE, PAGE_SIZE, FIXED | MAYMOVE, START, errno.EINVAL, Reason.BAD_ARGUMENT),
         (page(9), PAGE_SIZE, 2 * PAGE_SIZE, MAYMOVE, 0, errno.EFAULT, Reason.HOLE),
         (START, 3 * PAGE_SIZE, 4 * PAGE_SIZE, MAYMOVE, 0, errno.EFAULT, Reason.HOLE),
     ],
@@ -211,8 +224,24 @@ def test_a_lock_reaches_up_to_a_hole_and_holds_what_it_cannot_bring_in() -> None
     space = space_of(2, 0)
     with pytest.raises(ProtectionError) as caught:
         space.mlock(START, PAGE_SIZE)
-    assert caught.value.errno == errno.ENOMEM
+    assert (caught.value.errno, caught.value.reason) == (errno.ENOMEM, Reason.BAD_ARGUMENT)
     assert space.mappings[0].locked
+
+
+def test_a_request_for_more_than_the_machine_has_is_refused() -> None:
+    space = AddressSpace(memory=4 * PAGE_SIZE)
+    space.mmap(START, 4 * PAGE_SIZE, 3, PRIVATE)
+    space.mmap(page(4), 8 * PAGE_SIZE, 1, PRIVATE)
+    for call in (
+        lambda: space.mprotect(page(4), 5 * PAGE_SIZE, 3),
+        lambda: space.mmap(0, 5 * PAGE_SIZE, 3, ANONYMOUS),
+        lambda: space.mremap(START, 4 * PAGE_SIZE, 9 * PAGE_SIZE, MAYMOVE),
+    ):
+        with pytest.raises(ProtectionError) as caught:
+            call()
+        assert (caught.value.errno, caught.value.reason) == (errno.ENOMEM, Reason.OVERCOMMIT)
+    # What is replaced gives its promise back.
+    space.mmap(START, 6 * PAGE_SIZE, 3, PRIVATE)
 
 
 def test_the_limit_of_locked_memory_counts_what_is_locked_once() -> None:

@@ -1,5 +1,6 @@
 """The model's ordered mappings, against a plain list; and what holds in every space, whatever was called."""
 
+import random
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -149,3 +150,27 @@ def test_mappings_never_overlap_and_the_counts_are_right(calls: list[tuple[str, 
     writable = [mapping for mapping in mappings if "w" in mapping.permissions]
     assert usage.data == sum(mapping.size for mapping in writable) // PAGE_SIZE
     assert space.maps() == space.maps()
+
+
+def test_thousands_of_mappings_stay_in_order_while_they_merge_and_split() -> None:
+    dice = random.Random(1)
+    space = AddressSpace()
+    pages = 1500
+    protections = [0] * pages
+    space.mmap(BASE, pages * PAGE_SIZE, 0, PRIVATE)
+    for count in range(6000):
+        page = dice.randrange(pages)
+        size = min(dice.choice((1, 1, 1, 2, 300 if count % 40 == 0 else 3)), pages - page)
+        protection = dice.choice((1, 3, 5, 7))
+        space.mprotect(BASE + page * PAGE_SIZE, size * PAGE_SIZE, protection)
+        protections[page : page + size] = [protection] * size
+        if dice.random() < 0.2:
+            space.munmap(BASE + page * PAGE_SIZE, size * PAGE_SIZE)
+            space.mmap(BASE + page * PAGE_SIZE, size * PAGE_SIZE, protection, PRIVATE)
+        if count % 100 == 0:
+            mappings = space._memory.mappings
+            check_against(mappings, [mapping.start for mapping in mappings])
+            for number in range(pages):
+                found = mappings.at(BASE + number * PAGE_SIZE)
+                assert found is not None
+                assert int(found.prot) == protections[number]

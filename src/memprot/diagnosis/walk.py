@@ -16,7 +16,7 @@ from memprot.diagnosis.place import amount, named
 from memprot.diagnosis.process import Memory, Process, max_map_count, memory_of_the_system, overcommit_mode
 from memprot.diagnosis.range import hole, misaligned, wraps
 from memprot.diagnosis.refusal import Refusal
-from memprot.prot import PAGE_SIZE, Prot
+from memprot.prot import ACCEPTED, PAGE_SIZE, Prot
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _READ, _WRITE, _EXEC = int(Prot.READ), int(Prot.WRITE), int(Prot.EXEC)
 _ACCESS = _READ | _WRITE | _EXEC
 _GROWSDOWN, _GROWSUP = int(Prot.GROWSDOWN), int(Prot.GROWSUP)
 _GROWS = _GROWSDOWN | _GROWSUP
-_KNOWN = sum(member.value for member in Prot)  # SEM and what the architecture adds are among them
+_KNOWN = int(ACCEPTED)
 _WORD = 2**64 - 1
 _SMALLEST_HUGE = 1 << 16
 # So much is promised by heuristic without looking further, also where some memory was taken away since.

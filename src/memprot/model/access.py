@@ -206,6 +206,8 @@ def populate_mapping(memory: "Memory", mapping: "Mapping", start: int, stop: int
         write = flags & (VM_WRITE | VM_SHARED) == VM_WRITE
     key = (flags & VM_PKEY) >> VM_PKEY_SHIFT
     forbidden = not flags & VM_ACCESS or (memory.keys.number and not memory.thread.allows(key, write))
+    if forbidden and start < stop:
+        raise RefusalError(EFAULT, Reason.BAD_ARGUMENT, start, stop)
     for address in range(start, stop, PAGE):
-        if forbidden or _fault(memory, mapping, address, write) is not None:
-            raise RefusalError(EFAULT, Reason.OUT_OF_MEMORY, address, address + PAGE)
+        if _fault(memory, mapping, address, write) is not None:
+            raise RefusalError(EFAULT, Reason.BAD_ARGUMENT, address, address + PAGE)

@@ -219,9 +219,9 @@ def _populate(memory: "Memory", start: int, stop: int, advice: int) -> None:
     needed = VM_WRITE if advice == Advice.POPULATE_WRITE else VM_READ
     done = start
     while done < stop:
-        mapping = memory.mappings.at(done)
-        if mapping is None:
-            raise RefusalError(ENOMEM, Reason.HOLE, done, stop)
+        mapping = memory.mappings.find(done)
+        if mapping is None or mapping.start > done:
+            raise RefusalError(ENOMEM, Reason.HOLE, done, stop if mapping is None else min(mapping.start, stop))
         end = min(mapping.stop, stop)
         if not mapping.flags & needed:
             raise RefusalError(EINVAL, Reason.SPECIAL_MAPPING, done, end)

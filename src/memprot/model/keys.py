@@ -112,7 +112,8 @@ class Keys:
                 return 0
             self.allocated.add(key)
             self.execute_only = key
-        if not thread.rights[self.execute_only] & DISABLE_ACCESS:
+            thread.rights[key] = DISABLE_ACCESS
+        elif not thread.rights[self.execute_only] & DISABLE_ACCESS:
             thread.rights[self.execute_only] = DISABLE_ACCESS
         return self.execute_only
 

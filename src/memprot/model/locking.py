@@ -97,7 +97,7 @@ def _mark(memory: "Memory", start: int, length: int, bits: int) -> None:
     if stop == start:
         return
     done = start
-    mapping = memory.mappings.at(start)
+    mapping = memory.mappings.find(start)
     try:
         while mapping is not None and mapping.start <= done:
             mapping = _mark_one(memory, mapping, done, min(mapping.stop, stop), bits)

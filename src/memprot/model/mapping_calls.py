@@ -114,7 +114,7 @@ def map_pages(
         address = wanted(memory, address)
     length = -(-length // PAGE) * PAGE
     if length >= WORD:
-        raise RefusalError(ENOMEM, Reason.OUTSIDE)
+        raise RefusalError(ENOMEM, Reason.RANGE_WRAPS)
     if len(memory.mappings) > memory.limits.max_map_count:
         raise RefusalError(ENOMEM, Reason.MAPPING_LIMIT)
     key = memory.keys.execute_only_key(memory.thread) if prot == VM_EXEC else 0
@@ -199,11 +199,10 @@ def _region(memory: "Memory", start: int, stop: int, bits: int, pgoff: int, file
     old = _gather(memory, start, stop)
     released = sum(mapping.size for mapping in old) >> PAGE_SHIFT
     if not usage.may_expand(bits, pages - released):
-        raise RefusalError(
-            ENOMEM, Reason.DATA_LIMIT if usage.may_expand(0, pages - released) else Reason.ADDRESS_SPACE_LIMIT
-        )
+        raise RefusalError(ENOMEM, usage.which_limit(pages - released))
     if bits & (VM_NORESERVE | VM_SHARED | VM_WRITE) == VM_WRITE:
-        if not usage.enough_memory(pages):
+        promised = sum(mapping.size for mapping in old if mapping.flags & VM_ACCOUNT) >> PAGE_SHIFT
+        if not usage.enough_memory(pages - promised):
             raise RefusalError(ENOMEM, Reason.OVERCOMMIT)
         bits |= VM_ACCOUNT
     if old:
@@ -235,7 +234,7 @@ def unmap(memory: "Memory", address: int, length: int) -> None:
     if address % PAGE:
         raise RefusalError(EINVAL, Reason.MISALIGNED)
     if address > memory.end or length > memory.end - address:
-        raise RefusalError(EINVAL, Reason.OUTSIDE)
+        raise RefusalError(EINVAL, Reason.RANGE_WRAPS if address + length > WORD else Reason.OUTSIDE)
     if not length:
         raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
     remove_range(memory, address, address + -(-length // PAGE) * PAGE)

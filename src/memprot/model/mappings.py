@@ -1,6 +1,6 @@
 """The mappings of an address space in the order of their addresses, quick to search and to change.
 
-The kernel keeps them in a maple tree. Here they lie in chunks of a few hundred, so that a change moves few, and
+The kernel keeps them in a maple tree. Here they lie in chunks of about a hundred, so that a change moves few, and
 each mapping knows its neighbours, so that a range is walked from one to the next.
 """
 
@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
-from memprot.model.bits import PAGE, VM_GROWSDOWN
+from memprot.model.bits import PAGE, VM_GROWSDOWN, WORD
 
 if TYPE_CHECKING:
     from memprot.model.mapping import Mapping
@@ -18,7 +18,7 @@ __all__ = ["STACK_GUARD_GAP", "Mappings", "start_gap"]
 STACK_GUARD_GAP = 256 * PAGE
 """The bytes below a mapping that grows down in which nothing else is placed."""
 
-_MOST_IN_A_CHUNK = 512
+_MOST_IN_A_CHUNK = 128
 
 
 def start_gap(mapping: "Mapping") -> int:
@@ -37,23 +37,33 @@ def start_gap(mapping: "Mapping") -> int:
     return mapping.start
 
 
+def _gap(mapping: "Mapping") -> int:
+    """The size of the hole directly below a mapping."""
+    below = mapping.previous
+    return mapping.start if below is None else mapping.start - below.stop
+
+
 class _Chunk:
     __slots__ = ("items", "largest_gap", "starts")
 
     def __init__(self, starts: list[int], items: "list[Mapping]") -> None:
         self.starts = starts
         self.items = items
-        # The largest free range directly below one of the items, or more than that; None: to be found.
+        # The largest of the holes directly below the items; None: to be measured.
         self.largest_gap: int | None = None
 
-    def gap(self) -> int:
-        if self.largest_gap is None:
-            largest = 0
-            for item in self.items:
-                below = item.previous
-                largest = max(largest, item.start - (0 if below is None else below.stop))
-            self.largest_gap = largest
+    def measure(self) -> int:
+        self.largest_gap = max(map(_gap, self.items), default=0)
         return self.largest_gap
+
+    def gap_changed(self, old: int, new: int) -> None:
+        """One of the holes has another size now."""
+        if self.largest_gap is None:
+            return
+        if new >= self.largest_gap:
+            self.largest_gap = new
+        elif old == self.largest_gap:
+            self.largest_gap = None
 
 
 class Mappings(Sequence["Mapping"]):
@@ -127,10 +137,13 @@ class Mappings(Sequence["Mapping"]):
         if below is not None:
             below.next = mapping
         if above is not None:
+            old = _gap(above)
             above.previous = mapping
+            inside = place < len(items)
+            (chunk if inside else self._chunks[number + 1]).gap_changed(old, above.start - mapping.stop)
         chunk.starts.insert(place, mapping.start)
         items.insert(place, mapping)
-        chunk.largest_gap = None
+        chunk.gap_changed(0, _gap(mapping))
         self._count += 1
         if len(items) > _MOST_IN_A_CHUNK:
             self._halve(number)
@@ -141,13 +154,15 @@ class Mappings(Sequence["Mapping"]):
         chunk = self._chunks[number]
         del chunk.starts[place]
         del chunk.items[place]
-        chunk.largest_gap = None
+        chunk.gap_changed(_gap(mapping), 0)
         below, above = mapping.previous, mapping.next
         if below is not None:
             below.next = above
         if above is not None:
+            old = _gap(above)
             above.previous = below
-            self._gap_grew_below(above)
+            inside = place < len(chunk.items)
+            (chunk if inside else self._chunks[number + 1]).gap_changed(old, _gap(above))
         self._count -= 1
         if not chunk.items and len(self._chunks) > 1:
             del self._chunks[number]
@@ -158,40 +173,56 @@ class Mappings(Sequence["Mapping"]):
         """Move the start of a mapping, over free addresses or over some of its own."""
         number, place = self._place(mapping.start)
         chunk = self._chunks[number]
+        old = _gap(mapping)
         chunk.starts[place] = start
-        chunk.largest_gap = None
         mapping.start = start
-        if start < self._bounds[number]:
-            self._bounds[number] = start
+        chunk.gap_changed(old, _gap(mapping))
+        bounds = self._bounds
+        if start < bounds[number]:
+            bounds[number] = start
+        elif number + 1 < len(bounds) and start >= bounds[number + 1]:
+            # What the next chunk began with is gone, and this mapping has grown over its place.
+            bounds[number + 1] = self._chunks[number + 1].starts[0]
 
     def set_stop(self, mapping: "Mapping", stop: int) -> None:
         """Move the end of a mapping, over free addresses or over some of its own."""
-        shrinks = stop < mapping.stop
+        above = mapping.next
+        if above is not None:
+            chunk = self._chunks[bisect_right(self._bounds, above.start) - 1]
+            chunk.gap_changed(_gap(above), above.start - stop)
         mapping.stop = stop
-        if shrinks and mapping.next is not None:
-            self._gap_grew_below(mapping.next)
 
     def highest_gap(self, length: int, low: int, high: int) -> int | None:
         """Where ``length`` bytes fit highest in ``[low, high)``; their first address, or None.
 
+        A hole directly below a stack that would do, but for the guard gap, lowers ``high`` to the end of the gap:
+        so smaller holes inside the gap, between other mappings, are passed over too.
+
         Source: vm_unmapped_area and unmapped_area_topdown, mm/vma.c.
         """
         above = self.find(high)
-        ceiling = high if above is None else min(high, start_gap(above))
-        below = self.below(2**64) if above is None else above.previous
-        if ceiling - (low if below is None else max(low, below.stop)) >= length:
-            return ceiling - length
+        below = self.below(WORD) if above is None else above.previous
+        floor = low if below is None else max(low, below.stop)
+        ceiling = high if above is None else min(high, above.start)
+        if ceiling - floor >= length:
+            high = ceiling if above is None else min(high, start_gap(above))
+            if high - floor >= length:
+                return high - length
         if below is None:
             return None
         place: int | None
         number, place = self._place(below.start)
         while number >= 0:
             chunk = self._chunks[number]
-            if chunk.gap() >= length:
+            largest = chunk.largest_gap
+            if (chunk.measure() if largest is None else largest) >= length:
                 for item in reversed(chunk.items if place is None else chunk.items[: place + 1]):
                     floor = low if item.previous is None else max(low, item.previous.stop)
-                    if start_gap(item) - floor >= length:
-                        return start_gap(item) - length
+                    if min(item.start, high) - floor < length:
+                        continue
+                    high = min(high, start_gap(item))
+                    if high - floor >= length:
+                        return high - length
             number, place = number - 1, None
         return None
 
@@ -240,14 +271,12 @@ class Mappings(Sequence["Mapping"]):
         number = bisect_right(self._bounds, start) - 1
         return number, bisect_left(self._chunks[number].starts, start)
 
-    def _gap_grew_below(self, mapping: "Mapping") -> None:
-        self._chunks[bisect_right(self._bounds, mapping.start) - 1].largest_gap = None
-
     def _halve(self, number: int) -> None:
         chunk = self._chunks[number]
         middle = len(chunk.items) // 2
         upper = _Chunk(chunk.starts[middle:], chunk.items[middle:])
         del chunk.starts[middle:]
         del chunk.items[middle:]
+        chunk.largest_gap = None
         self._chunks.insert(number + 1, upper)
         self._bounds.insert(number + 1, upper.starts[0])

@@ -72,15 +72,15 @@ def protect(memory: "Memory", address: int, length: int, prot: int, key: int = -
     if mapping is None or mapping.start >= stop:
         raise RefusalError(ENOMEM, Reason.HOLE, start, stop)
     if grows & _GROWSDOWN:
-        start = mapping.start
         if not mapping.flags & VM_GROWSDOWN:
-            raise RefusalError(EINVAL, Reason.NOT_GROWING, mapping.start, mapping.stop)
+            raise RefusalError(EINVAL, Reason.NOT_GROWING, max(mapping.start, start), min(mapping.stop, stop))
+        start = mapping.start
     else:
         if mapping.start > start:
             raise RefusalError(ENOMEM, Reason.HOLE, start, mapping.start)
         if grows:
             # No mapping grows up on x86.
-            raise RefusalError(EINVAL, Reason.NOT_GROWING, mapping.start, mapping.stop)
+            raise RefusalError(EINVAL, Reason.NOT_GROWING, start, min(mapping.stop, stop))
     _apply(memory, mapping, start, stop, prot, key)
 
 
@@ -89,10 +89,11 @@ def _apply(memory: "Memory", mapping: "Mapping", start: int, stop: int, prot: in
     try:
         while True:
             end = mapping.stop if mapping.stop < stop else stop
-            done = _protect_one(memory, mapping, done, end, prot, key).stop
+            changed = _protect_one(memory, mapping, done, end, prot, key)
+            done = changed.stop
             if done >= stop:
                 return
-            following = memory.mappings.find(done)
+            following = changed.next
             if following is None or following.start != done:
                 hole_stop = stop if following is None else min(stop, following.start)
                 raise RefusalError(ENOMEM, Reason.HOLE, done, hole_stop)

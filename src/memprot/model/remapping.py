@@ -87,7 +87,7 @@ def _check_arguments(memory: "Memory", address: int, old: int, new: int, flags: 
     if flags & DONTUNMAP and old != new:
         raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
     if (address + old) % WORD > target and target + new > address:
-        raise RefusalError(EINVAL, Reason.OCCUPIED, max(address, target), min(address + old, target + new))
+        raise RefusalError(EINVAL, Reason.BAD_ARGUMENT)
     # A move may split what lies at both places, and unmaps only afterwards.
     if len(memory.mappings) + 2 >= memory.limits.max_map_count - 3:
         raise RefusalError(ENOMEM, Reason.MAPPING_LIMIT)
@@ -96,7 +96,7 @@ def _check_arguments(memory: "Memory", address: int, old: int, new: int, flags: 
 def _check(memory: "Memory", mapping: Mapping | None, address: int, old: int, new: int, flags: int) -> Mapping:
     """Whether the mapping may be changed like that (check_prep_vma)."""
     if mapping is None:
-        raise RefusalError(EFAULT, Reason.HOLE, address, address + PAGE)
+        raise _hole(memory, address, max(address + old, address + PAGE))
     bits = mapping.flags
     if bits & VM_SEALED:
         raise RefusalError(EPERM, Reason.SEALED, mapping.start, mapping.stop)
@@ -107,7 +107,7 @@ def _check(memory: "Memory", mapping: Mapping | None, address: int, old: int, ne
         raise RefusalError(EINVAL, Reason.SPECIAL_MAPPING, mapping.start, mapping.stop)
     kept = min(old, new)
     if kept > mapping.stop - address:
-        raise RefusalError(EFAULT, Reason.HOLE, mapping.stop, address + kept)
+        raise _crosses(mapping, address + kept)
     if new == kept:
         return mapping
     pages = (new - old) >> PAGE_SHIFT
@@ -115,6 +115,19 @@ def _check(memory: "Memory", mapping: Mapping | None, address: int, old: int, ne
         raise RefusalError(EAGAIN, Reason.LOCK_LIMIT)
     _may_expand(memory, bits, pages)
     return mapping
+
+
+def _hole(memory: "Memory", start: int, stop: int) -> RefusalError:
+    above = memory.mappings.find(start)
+    return RefusalError(EFAULT, Reason.HOLE, start, stop if above is None else min(stop, above.start))
+
+
+def _crosses(mapping: Mapping, stop: int) -> RefusalError:
+    """The range goes on behind the mapping: into another one, or into a hole."""
+    above = mapping.next
+    if above is None or above.start > mapping.stop:
+        return RefusalError(EFAULT, Reason.HOLE, mapping.stop, stop if above is None else min(stop, above.start))
+    return RefusalError(EFAULT, Reason.BAD_ARGUMENT, mapping.stop, stop)
 
 
 def _may_expand(memory: "Memory", bits: int, pages: int) -> None:
@@ -128,19 +141,20 @@ def _move_all(memory: "Memory", address: int, length: int, flags: int, target: i
     start, stop = address, address + length
     mapping = memory.mappings.find(start)
     if mapping is None or mapping.start > start or not length:
-        raise RefusalError(EFAULT, Reason.HOLE, start, stop)
+        raise _hole(memory, start, max(stop, start + PAGE))
     done = start
+    moved = []
     try:
         while mapping is not None and mapping.start < stop and done < stop:
             first = max(mapping.start, done)
             end = min(mapping.stop, stop)
             _check(memory, mapping, first, end - first, end - first, flags)
             _move_to(memory, first, end - first, end - first, flags, target + (first - start))
+            moved.append((first, end))
             done = end
             mapping = memory.mappings.find(end)
     except RefusalError as refusal:
-        if done > start:
-            refusal.applied = ((start, done),)
+        refusal.applied = tuple(moved)
         raise
     return target
 
@@ -149,12 +163,13 @@ def _move_to(memory: "Memory", address: int, old: int, new: int, flags: int, tar
     """Move to an address of the caller's (mremap_to); what is there is unmapped first."""
     if flags & FIXED:
         remove_range(memory, target, target + new)
+        if memory.mappings.at(address) is None:
+            raise _hole(memory, address, address + PAGE)
     if new < old:
         _cut_off(memory, address, old, new)
         old = new
     mapping = memory.mappings.at(address)
-    if mapping is None:
-        raise RefusalError(EFAULT, Reason.HOLE, address, address + PAGE)
+    assert mapping is not None
     if flags & DONTUNMAP:
         _may_expand(memory, mapping.flags, old >> PAGE_SHIFT)
     target = _place(memory, mapping, new, target, bool(flags & FIXED))
@@ -190,7 +205,7 @@ def _expand(memory: "Memory", mapping: Mapping, address: int, old: int, new: int
             memory.usage.locked += pages
         return address
     if not flags & MAYMOVE:
-        raise RefusalError(ENOMEM, Reason.OCCUPIED, mapping.stop, address + new)
+        raise RefusalError(ENOMEM, Reason.OCCUPIED, address + old, address + new)
     return _move(memory, mapping, address, old, new, _place(memory, mapping, new, 0, False), False)
 
 

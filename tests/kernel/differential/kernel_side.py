@@ -1,24 +1,24 @@
 """The operations as the kernel does them, in a process of their own."""
 
 import os
+import re
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from memprot import PAGE_SIZE
+from memprot import PAGE_SIZE, features
 from tests.kernel.differential import arena
 from tests.kernel.differential.arena import Answer, ArenaProcess, Request, arena_process
+from tests.kernel.differential.files import Files, OpenFile
 from tests.kernel.differential.operations import (
     ACCESSES,
     ARENA,
-    FENCE,
     FENCE_PAGES,
-    FILE_PAGES,
     HEAP_PAGE,
-    OTHER,
-    READ_ONLY,
-    WRITABLE,
+    WORLD_WITH_KEYS,
+    WORLDS,
     Operation,
     World,
     at,
@@ -40,9 +40,19 @@ SYSTEM_CALLS = {
     "pkey_mprotect": 329,
     "pkey_alloc": 330,
     "pkey_free": 331,
+    "mlock2": 325,
     "mseal": 462,
 }
 PLACING = {"mmap", "mremap"}
+SETRESUID, NOBODY = 117, 65534
+# The model's name for a limit, its number, and what in /proc/PID/status counts what is held already.
+RESOURCES = {
+    "memlock": (resource.RLIMIT_MEMLOCK, None),
+    "address_space": (resource.RLIMIT_AS, "VmSize"),
+    "data": (resource.RLIMIT_DATA, "VmData"),
+    "stack": (resource.RLIMIT_STACK, None),
+}
+CAP_IPC_LOCK = 14
 PR_SET_MDWE = 65
 A_DESCRIPTOR_THAT_IS_NOT_OPEN = 1000
 
@@ -60,31 +70,8 @@ class Surroundings(NamedTuple):
     """What the model has to be told about the process."""
 
     mappings_left: int  # how many more the arena may have
-    files: dict[str, os.stat_result]
-
-
-class Files:
-    """The files that are mapped, open for as long as the process runs."""
-
-    def __init__(self) -> None:
-        writable = os.memfd_create("arena")
-        self.descriptors = {
-            WRITABLE: writable,
-            READ_ONLY: os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC),
-            OTHER: os.memfd_create("other"),
-            FENCE: os.memfd_create("fence"),
-        }
-
-    def restore(self) -> None:
-        """Give them their first size and content."""
-        for name in (WRITABLE, OTHER, FENCE):
-            os.ftruncate(self.descriptors[name], 0)
-            os.ftruncate(self.descriptors[name], FILE_PAGES * PAGE_SIZE)
-
-    def close(self) -> None:
-        """Close all of them."""
-        for descriptor in self.descriptors.values():
-            os.close(descriptor)
+    files: dict[str, OpenFile]
+    limits: dict[str, int]  # by the model's name, in bytes, without what the process has outside the arena
 
 
 class KernelSide:
@@ -102,16 +89,29 @@ class KernelSide:
         self._files.restore()
         self._window = (ARENA - FENCE_PAGES * PAGE_SIZE, at(world.pages + FENCE_PAGES))
         self.running = True
-        start = Request(arena.START, 0, (ARENA, at(world.pages), int(world.keys)))
+        start = Request(arena.START, 0, (ARENA, at(world.pages), int(world.threads > 1)))
         everything = Request(arena.MAPS, 0, (0, (1 << 64) - 1))
-        left = self._mappings_left(self._process.ask([start, everything])[1])
+        started, maps = self._process.ask([start, everything])
+        left = self._mappings_left(maps)
         if world.heap:
             (moved,) = self._process.ask([Request(arena.HEAP, 0, (at(HEAP_PAGE),))])
             assert moved.errno == 0, os.strerror(moved.errno)
         if world.room is not None:
             self._process.ask([Request(arena.FILL, 0, (left - world.room,))])
             left = world.room
-        return Surroundings(left, {name: os.fstat(number) for name, number in self._files.descriptors.items()})
+        return Surroundings(left, self._files.by_name, self._limit(started.result, world))
+
+    def _limit(self, pid: int, world: World) -> dict[str, int]:
+        status = Path(f"/proc/{pid}/status").read_text()
+        limits = {} if locks_without_limit(status) else {"memlock": resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]}
+        for name, pages in world.limits:
+            number, held = RESOURCES[name]
+            limits[name] = pages * PAGE_SIZE
+            limit = limits[name] + (kilobytes(status, held) << 10 if held else 0)
+            resource.prlimit(pid, number, (limit, limit))
+            if name == "memlock":
+                self._process.ask([Request(arena.SYSTEM_CALL, SETRESUID, (NOBODY, NOBODY, NOBODY))])
+        return limits
 
     def _mappings_left(self, maps: Answer) -> int:
         lines = maps.payload.decode().splitlines()
@@ -146,13 +146,33 @@ class KernelSide:
     def _value(self, argument: int | str) -> int:
         if isinstance(argument, int):
             return argument
-        return self._files.descriptors.get(argument, A_DESCRIPTOR_THAT_IS_NOT_OPEN)
+        file = self._files.by_name.get(argument)
+        return A_DESCRIPTOR_THAT_IS_NOT_OPEN if file is None else file.descriptor
 
     def end(self) -> None:
         """End the sequence."""
         if self.running:
             self.running = False
             self._process.ask([Request(arena.FINISH)])
+
+
+def worlds_here() -> tuple[World, ...]:
+    """The worlds that this machine can have."""
+    return (*WORLDS, WORLD_WITH_KEYS) if features.available("protection_keys") else WORLDS
+
+
+def locks_without_limit(status: str) -> bool:
+    """Whether a process may lock what it likes, by its /proc/PID/status."""
+    found = re.search(r"^CapEff:\s+(\w+)", status, re.MULTILINE)
+    assert found is not None
+    return bool(int(found[1], 16) >> CAP_IPC_LOCK & 1)
+
+
+def kilobytes(status: str, name: str) -> int:
+    """One figure of /proc/PID/status."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 def number(argument: int | str) -> int:
@@ -177,7 +197,7 @@ def kernel_side() -> Iterator[KernelSide]:
     """A process that sequences can be started in, for the duration of a block."""
     files = Files()
     try:
-        with arena_process(files.descriptors.values()) as process:
+        with arena_process(files.descriptors) as process:
             yield KernelSide(process, files)
     finally:
         files.close()

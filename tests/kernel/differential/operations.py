@@ -11,9 +11,10 @@ ARENA = 0x1_0000_0000  # below everything the kernel places by itself, above eve
 FENCE_PAGES = 16
 FILE_PAGES = 12
 
-# Descriptors, by their meaning. One file opened twice, another file, and a descriptor that is not open.
-WRITABLE, READ_ONLY, OTHER, FENCE = "writable", "read_only", "other", "fence"
-NOT_OPEN = "not_open"
+# Files by their names in files.py; the last is no name.
+WRITABLE, READ_ONLY, FENCE = "writable", "read_only", "fence"
+TRUNCATED = (WRITABLE, WRITABLE, "other", "disk")
+MAPPED = (*[WRITABLE] * 4, READ_ONLY, "other", "disk", "write_only", "sealed", "future_sealed", "noexec", "not_open")
 
 ACCESSES = ("read", "write", "execute")
 NO_FLAG = 1 << 30  # a bit that no kind of flag has
@@ -49,10 +50,11 @@ class World:
 
     name: str
     pages: int = 32
-    keys: bool = False
+    threads: int = 1  # with more than one, each has rights of its own to memory with a protection key
     heap: bool = False
     room: int | None = None  # how many mappings more the process may have; None: as many as it likes
     moves_out: bool = True  # whether the kernel is asked to find places of its own
+    limits: tuple[tuple[str, int], ...] = ()  # by the model's name, in pages over what the process has
     first: tuple[Operation, ...] = ()
     weights: tuple[tuple[str, float], ...] = ()
 
@@ -64,6 +66,7 @@ WEIGHTS = {
     "madvise": 10,
     "mremap": 10,
     "mlock": 3,
+    "mlock2": 1,
     "munlock": 2,
     "mseal": 0.3,
     "pkey_mprotect": 3,
@@ -83,12 +86,17 @@ WORLDS = (
     World("heap", heap=True, weights=(("brk", 20),)),
     World("deny write execute", first=(Operation("set_mdwe", (1,)),), weights=(("set_mdwe", 0.5),)),
     World("read implies execute", first=(Operation("personality", (0x0400000,)),)),
+    World("little may be locked", limits=(("memlock", 6),), weights=(("mlock", 15), ("munlock", 5))),
+    World("few addresses", limits=(("address_space", 2 * FENCE_PAGES + 18),), weights=(("brk", 8),), heap=True),
+    World("little data", limits=(("data", 18),)),
+    World("short stacks", pages=600, limits=(("stack", 12),), weights=(("access", 40), ("mmap", 25))),
     World("few mappings left", room=12, moves_out=False),
 )
+# Without mremap: its merging differs in newer kernels, such as those of the machines that have keys.
 WORLD_WITH_KEYS = World(
     "keys",
-    keys=True,
-    weights=(("pkey_mprotect", 40), ("pkey_alloc", 8), ("pkey_free", 4), ("rights", 12), ("access", 30)),
+    threads=2,
+    weights=(("pkey_mprotect", 40), ("pkey_alloc", 8), ("pkey_free", 4), ("rights", 12), ("access", 30), ("mremap", 0)),
 )
 
 
@@ -104,9 +112,8 @@ class Dice:
 
     def sequence(self, count: int) -> list[Operation]:
         """So many, on an arena that is mostly filled at first: what lies in holes only fails."""
-        filled = self._world.pages if self._world.pages <= 64 else 0
-        if self._world.heap:
-            filled = HEAP_PAGE
+        most = HEAP_PAGE if self._world.heap else self._world.pages
+        filled = self._random.randint(most // 2, most) if most <= 64 else 0
         opening = []
         if filled and not self._chance(5):
             flags = MapFlag.FIXED | self._random.choice((MapFlag.PRIVATE, MapFlag.PRIVATE, MapFlag.SHARED))
@@ -128,14 +135,14 @@ class Dice:
         return self._random.randrange(one_in) == 0
 
     def _page(self) -> int:
-        if self._world.pages > 64 and self._random.random() < 0.8:  # mostly at the upper end, where stacks end
+        if self._world.pages > 64 and not self._chance(5):  # mostly at the upper end, where stacks end
             return self._random.randrange(self._world.pages - 32, self._world.pages)
         return self._random.randrange(self._world.pages)
 
-    def _range(self, mean: float = 2) -> tuple[int, int]:
+    def _range(self, sizes: tuple[int, ...] = (1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 7, 10)) -> tuple[int, int]:
         """An address and a length: inside the arena, or such that no kernel gets as far as using them."""
         page = self._page()
-        pages = min(1 + int(self._random.expovariate(1 / mean)), self._world.pages - page)
+        pages = min(self._random.choice(sizes), self._world.pages - page)
         address, length = at(page), pages * PAGE_SIZE
         if self._chance(12):
             length -= self._random.randrange(1, PAGE_SIZE)
@@ -149,7 +156,7 @@ class Dice:
     def _prot(self) -> int:
         if self._chance(50):
             return self._random.choice((8, 0x10, 1 << 30, 1 << 32 | 5, 1 << 24 | 1, 3 << 24))
-        if self._chance(40):
+        if self._chance(8 if self._world.pages > 64 else 40):
             return self._random.choice((1 << 24, 1 << 25)) | self._random.randrange(8)
         return self._random.choice((0, 1, 1, 3, 3, 3, 5, 7, 2, 4, 6))
 
@@ -169,18 +176,15 @@ class Dice:
         return (self._random.choice((1, 2, 3, 4, 15, 16, -1)),)
 
     def _rights(self) -> tuple[int | str, ...]:
-        return self._random.randrange(1, 5), self._random.randrange(4), self._random.randrange(2)
+        return self._random.randrange(1, 5), self._random.randrange(4), self._random.randrange(self._world.threads)
 
     def _mmap(self) -> tuple[int | str, ...]:
-        address, length = self._range(mean=5)
+        address, length = self._range((1, 2, 3, 4, 5, 6, 8, 10, 15))
         flags = int(self._random.choice((MapFlag.PRIVATE, MapFlag.PRIVATE, MapFlag.SHARED)))
         if self._chance(40):
-            flags = self._random.choice((0, 3, 3 | NO_FLAG))
-        kind = self._random.random()
-        if kind < 0.7:
-            flags |= MapFlag.FIXED
-        elif kind < 0.85 or not self._world.moves_out:
-            flags |= MapFlag.FIXED_NOREPLACE
+            flags = self._random.choice((0, 3, 3, 3 | NO_FLAG, 8, 4))
+        place = self._random.choice((MapFlag.FIXED, MapFlag.FIXED, MapFlag.FIXED, MapFlag.FIXED_NOREPLACE, 0))
+        flags |= place if place or self._world.moves_out else MapFlag.FIXED_NOREPLACE
         descriptor: int | str = -1
         offset = 0
         stacks = self._world.pages > 64
@@ -189,33 +193,36 @@ class Dice:
             if (stacks and self._chance(2)) or self._chance(20):
                 flags |= MapFlag.GROWSDOWN
         else:
-            descriptor = self._random.choice((WRITABLE, WRITABLE, WRITABLE, READ_ONLY, OTHER, NOT_OPEN))
+            descriptor = self._random.choice(MAPPED)
             offset = self._random.randrange(FILE_PAGES) * PAGE_SIZE
             if self._chance(3):  # as if the file lay at the arena's start, so that neighbours continue each other
                 offset = (address - ARENA) % (FILE_PAGES * PAGE_SIZE)
             if self._chance(60):
                 offset = self._random.choice((1, (1 << 64) - PAGE_SIZE))
         if self._chance(20):
-            flags |= self._random.choice((MapFlag.LOCKED, MapFlag.POPULATE, MapFlag.NORESERVE))
+            flags |= self._random.choice(RARE_MAP_FLAGS)
         return address, length, self._prot(), int(flags), descriptor, offset
 
     def _munmap(self) -> tuple[int | str, ...]:
-        return self._range(mean=0.8)
+        return self._range((1, 1, 1, 2, 2, 3))
 
     def _access(self) -> tuple[int | str, ...]:
-        return at(self._page()), self._random.choice(ACCESSES), self._random.randrange(2) if self._world.keys else 0
+        return at(self._page()), self._random.choice(ACCESSES), self._random.randrange(self._world.threads)
 
     def _probe(self) -> tuple[int | str, ...]:
-        return self._random.choice(ACCESSES), self._random.randrange(2) if self._world.keys else 0
+        return self._random.choice(ACCESSES), self._random.randrange(self._world.threads)
 
     def _truncate(self) -> tuple[int | str, ...]:
-        return self._random.choice((WRITABLE, OTHER)), self._random.randrange(FILE_PAGES * PAGE_SIZE)
+        return self._random.choice(TRUNCATED), self._random.randrange(FILE_PAGES * PAGE_SIZE)
 
     def _madvise(self) -> tuple[int | str, ...]:
         return *self._range(), self._random.choice(ADVICE)
 
     def _mlock(self) -> tuple[int | str, ...]:
         return self._range()
+
+    def _mlock2(self) -> tuple[int | str, ...]:
+        return *self._range(), self._random.choice((0, 1, 1, 1, 2))
 
     def _munlock(self) -> tuple[int | str, ...]:
         return self._range()
@@ -224,15 +231,15 @@ class Dice:
         return *self._range(), 1 if self._chance(20) else 0
 
     def _brk(self) -> tuple[int | str, ...]:
-        page = HEAP_PAGE - 1 + int(self._random.expovariate(0.2))
-        return (at(min(page, self._world.pages), self._random.choice((0, 0, 1, 100))),)
+        page = self._random.choice((HEAP_PAGE - 1, *[HEAP_PAGE + pages for pages in range(9)], self._world.pages))
+        return (at(page, self._random.choice((0, 0, 1, 100))),)
 
     def _set_mdwe(self) -> tuple[int | str, ...]:
         return (self._random.randrange(5),)
 
     def _mremap(self) -> tuple[int | str, ...]:
         address, length = self._range()
-        new_length = self._range()[1] if self._random.random() < 0.8 else length
+        new_length = length if self._chance(5) else self._range()[1]
         flags = self._random.choice((0, MAYMOVE if self._world.moves_out else 0, MAYMOVE | FIXED, MAYMOVE | FIXED))
         if self._chance(5) and flags & MAYMOVE:
             flags |= DONTUNMAP
@@ -245,6 +252,13 @@ class Dice:
         return address, length, new_length, flags, target
 
 
+RARE_MAP_FLAGS = (
+    *[MapFlag.LOCKED, MapFlag.POPULATE, MapFlag.NORESERVE] * 3,
+    MapFlag.STACK,
+    MapFlag.DENYWRITE,
+    MapFlag.NONBLOCK | MapFlag.POPULATE,
+    MapFlag.UNINITIALIZED,
+)
 ADVICE = (
     *[int(Advice.DONTNEED)] * 6,
     *[int(Advice.GUARD_INSTALL)] * 5,
@@ -264,5 +278,11 @@ ADVICE = (
     int(Advice.POPULATE_WRITE),
     int(Advice.REMOVE),
     int(Advice.DONTNEED_LOCKED),
+    int(Advice.COLD),
+    int(Advice.PAGEOUT),
+    int(Advice.MERGEABLE),
+    int(Advice.UNMERGEABLE),
+    int(Advice.HUGEPAGE),
+    int(Advice.NOHUGEPAGE),
     99,
 )

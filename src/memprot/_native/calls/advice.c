@@ -49,8 +49,12 @@ static int take_range(const struct memprot_call *call, Py_ssize_t k, PyObject *i
             return -1;
     }
     if (ends[0] > ends[1]) {
-        PyErr_Format(PyExc_ValueError, "%s() argument 'ranges[%zd]' stops at %#llx, before its start %#llx", call->name,
-                     k, (unsigned long long)ends[1], (unsigned long long)ends[0]);
+        // The interpreter's own formats have no hexadecimal numbers of 64 bits before Python 3.12.
+        char start[24], stop[24];
+        PyOS_snprintf(start, sizeof start, "%#llx", (unsigned long long)ends[0]);
+        PyOS_snprintf(stop, sizeof stop, "%#llx", (unsigned long long)ends[1]);
+        PyErr_Format(PyExc_ValueError, "%s() argument 'ranges[%zd]' stops at %s, before its start %s", call->name, k,
+                     stop, start);
         return -1;
     }
     *ret = (struct iovec){(void *)(uintptr_t)ends[0], ends[1] - ends[0]};

@@ -41,6 +41,10 @@ static PyObject *call_mmap(MEMPROT_ARGUMENTS) {
 MEMPROT_CALL(munmap, memprot_call_none, .parameters = {"addr", "length"}, .required = 2, .count = 2,
              .number = SYS_munmap, .is_long = memprot_is_long_range)
 
+static bool is_long_mremap(const uint64_t *words) {
+    return words[1] > MEMPROT_LONG_RANGE || words[2] > MEMPROT_LONG_RANGE;
+}
+
 static PyObject *call_mremap(MEMPROT_ARGUMENTS) {
     static const struct memprot_call call = {
         .name = "mremap",
@@ -48,7 +52,7 @@ static PyObject *call_mremap(MEMPROT_ARGUMENTS) {
         .required = 3,
         .count = 5,
         .number = SYS_mremap,
-        .is_long = memprot_is_long_range,
+        .is_long = is_long_mremap,
     };
     PyObject *gathered[5];
     uint64_t words[MEMPROT_PARAMETERS] = {0};
