@@ -8,8 +8,7 @@ void memprot_kept_file_init(struct memprot_kept_file *ret) { *ret = (struct memp
 
 bool memprot_kept_file_is_open(const struct memprot_kept_file *file) {
     struct stat found;
-    return file->fd >= 0 && fstat(file->fd, &found) == 0 && found.st_dev == file->device &&
-           found.st_ino == file->inode;
+    return file->fd >= 0 && fstat(file->fd, &found) == 0 && found.st_dev == file->device && found.st_ino == file->inode;
 }
 
 void memprot_kept_file_deinit(struct memprot_kept_file *file) {

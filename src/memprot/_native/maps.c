@@ -19,8 +19,8 @@
 #endif
 
 typedef struct {
-    PyObject_HEAD int directory; // /proc/PID, which stays with that process when its number is given to
-                                 // another; -1: ourselves
+    PyObject_HEAD int directory;   // /proc/PID, which stays with that process when its number is given to
+                                   // another; -1: ourselves
     struct memprot_kept_file file; // its maps, for find()
     unsigned generation;
 } MapsFile;
