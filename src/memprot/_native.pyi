@@ -829,6 +829,9 @@ def set_mapping_types(as_prot: Callable[[Prot | str | int], Prot], kind: Callabl
 class MapsFile:
     """The /proc/PID/maps of one process, kept open for questions about single addresses.
 
+    Our own is read with no descriptor left too, by a process made for it that shares the memory. A descriptor that
+    somebody else closed is noticed and not used again.
+
     :param pid: the process; None for the one that asks, which after a fork is the child.
     :raises OSError: with the errno of open(2).
     :raises TypeError: for a pid that is no int.
