@@ -3,14 +3,15 @@ SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(abspath $(VENV))/bin
+VM     := build-vm
 BUILD  := $(abspath $(VENV))/build
 SOURCES := $(shell find src libmemprot -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz lint bench cross format clean
+.PHONY: help run test test-vm fuzz lint bench cross format clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 $(BIN)/python:
 	./tools/system-packages $(PYTHON)
@@ -36,6 +37,18 @@ test: $(VENV)/built  ## set up, then run every test
 	PATH="$(BIN):$$PATH" $(BIN)/meson test -C $(BUILD) --quiet --print-errorlogs
 	$(BIN)/python -m pytest $(TESTS)
 
+$(VM)/version: tests/vm/prepare.py
+	@$(PYTHON) tests/vm/prepare.py $(VM)
+
+$(VM)/init: tests/vm/init.c $(VM)/version
+	cc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wpedantic -Werror -static -o $@ $<
+
+test-vm: $(VENV)/built $(VM)/init  ## run the tests that need protection keys, in a virtual machine that has them
+	$(BIN)/python tests/vm/run.py $(VM) -- $(BIN)/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/vm/guest)
+# Once more where a process may write its read-only memory through /proc, which memprot then does.
+	$(BIN)/python tests/vm/run.py $(VM) --kernel-options proc_mem.force_override=always -- \
+		$(BIN)/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/vm/guest -k 'changes_nothing or keeps')
+
 fuzz: $(VENV)/built  ## random calls and random programs against the kernel, for minutes
 	MEMPROT_FUZZ=1 $(BIN)/python -m pytest -rP --timeout=3600 $(or $(TESTS),tests/kernel/test_fuzz_*.py)
 	$(BIN)/python -m tests.kernel.differential.long_run --operations 200000
@@ -60,4 +73,4 @@ cross: $(VENV)/built  ## compile the C core for aarch64
 	PATH="$(BIN):$$PATH" $(BIN)/meson compile -C build-aarch64
 
 clean:  ## remove the virtual environment and every build
-	rm -rf $(VENV) build-aarch64
+	rm -rf $(VENV) $(VM) build-aarch64

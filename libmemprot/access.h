@@ -9,6 +9,7 @@
 struct memprot_access_failure {
     uintptr_t address;
     int signal;
+    int key; // the protection key that forbade it, or MEMPROT_NO_KEY
 };
 
 /// @return the byte at @p from (0 to 255), or -1 when reading it faults.

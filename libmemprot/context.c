@@ -1,8 +1,13 @@
 #include "context.h"
 
 #include "access.h"
+#include "key_rights.h"
 
-#if defined(__aarch64__)
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
 #include <asm/sigcontext.h>
 #endif
 
@@ -34,6 +39,38 @@ uintptr_t *memprot_context_instruction(ucontext_t *context) {
     return (uintptr_t *)&context->uc_mcontext.pc;
 #endif
 }
+
+#if defined(__x86_64__)
+// Where the kernel's frame has the rights: struct _fpx_sw_bytes and struct _xstate in
+// arch/x86/include/uapi/asm/sigcontext.h, and what the processor says of its own part. May run in a signal handler.
+unsigned *memprot_context_key_rights(const ucontext_t *context) {
+    enum { KEYS = 9, SOFTWARE_BYTES = 464, HEADER = 512, MAGIC = 0x46505853 };
+    const uint64_t with_keys = (uint64_t)1 << KEYS;
+    char *state = (char *)context->uc_mcontext.fpregs;
+    unsigned magic, size, offset, c, d;
+    uint64_t saved, present;
+    if (!state || !memprot_has_key_rights() || !__get_cpuid_count(0xd, KEYS, &size, &offset, &c, &d))
+        return NULL;
+    memcpy(&magic, state + SOFTWARE_BYTES, sizeof magic);
+    memcpy(&saved, state + SOFTWARE_BYTES + 8, sizeof saved);
+    if (magic != MAGIC || !(saved & with_keys))
+        return NULL;
+    unsigned *rights = (unsigned *)(void *)(state + offset);
+    memcpy(&present, state + HEADER, sizeof present);
+    if (!(present & with_keys)) { // left out because the register has its first value
+        *rights = 0;
+        present |= with_keys;
+        memcpy(state + HEADER, &present, sizeof present);
+    }
+    return rights;
+}
+#else
+// May run in a signal handler.
+unsigned *memprot_context_key_rights(const ucontext_t *context) {
+    (void)context;
+    return NULL;
+}
+#endif
 
 // Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
 // address. May run in a signal handler.

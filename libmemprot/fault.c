@@ -6,9 +6,13 @@
 #include "context.h"
 #include "decode.h"
 #include "epoch.h"
+#include "fault_key.h"
 #include "guard.h"
+#include "key_rights.h"
 #include "page.h"
+#include "page_key.h"
 #include "ranges.h"
+#include "write_back.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -77,6 +81,7 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->signal = info->si_signo;
     record->code = info->si_code;
     record->address = (uintptr_t)info->si_addr;
+    record->key = memprot_fault_true_key(info, overlay);
     record->access = memprot_context_access(context, record->address);
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
     if (record->guard)
@@ -110,7 +115,7 @@ static bool is_first_to_tell(void) {
 }
 
 // May run in a signal handler.
-static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
+static void tell_death(int signal, siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     if (to && memprot_chain_is_final(signal) && is_first_to_tell()) {
         struct memprot_record *record = memprot_record_begin(true);
@@ -121,7 +126,6 @@ static void die(int signal, siginfo_t *info, ucontext_t *context, struct memprot
         to->die(record, overlay != NULL, context);
         atomic_store(&teller, NOBODY_ANY_MORE);
     }
-    memprot_chain_next(signal, info, context);
 }
 
 // May run in a signal handler.
@@ -133,18 +137,20 @@ static void include(struct memprot_record *record, size_t first, size_t count) {
 }
 
 // The page after, or before, the pages this thread has just opened: the same access goes on. Opens more of
-// them each time. May run in a signal handler.
-static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page, enum memprot_access access) {
+// them each time. Or one of these pages again, which was closed for a thread that may use it. May run in a signal
+// handler.
+static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page, enum memprot_access access,
+                                           const struct memprot_blocked *blocked) {
     struct memprot_record *record = self.burst.record;
-    enum memprot_opening opening = MEMPROT_RETRY;
+    enum memprot_opening opening = MEMPROT_REFUSED; // another access
     if (!record || !memprot_record_hold(record, self.burst.sequence))
-        return MEMPROT_RETRY;
+        return opening;
     bool after = page == record->first + record->count, before = page + 1 == record->first;
-    if (record->overlay == overlay && record->access == access && (after || before)) {
+    bool again = blocked->key != MEMPROT_NO_KEY && page - record->first < record->count;
+    if (record->overlay == overlay && record->access == access && (after || before || again)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
-        opening = memprot_overlay_open(overlay, page, access == MEMPROT_WRITE, self.burst.window, after ? 1 : -1,
-                                       &first, &count);
+        opening = memprot_overlay_open(overlay, page, blocked, self.burst.window, before ? -1 : 1, &first, &count);
         if (opening == MEMPROT_OPENED)
             include(record, first, count);
     }
@@ -170,35 +176,54 @@ static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
     return true;
 }
 
+// Somebody else resolved it, or is about to: the access succeeds when tried again. Only a lack of progress counts. May
+// run in a signal handler.
+static bool try_again(ucontext_t *context, uintptr_t address) {
+    uintptr_t instruction = *memprot_context_instruction(context);
+    sched_yield();
+    if (self.instruction != instruction || self.address != address)
+        self.attempts = 0;
+    self.instruction = instruction;
+    self.address = address;
+    return ++self.attempts < ATTEMPT_LIMIT;
+}
+
 // May run in a signal handler.
 static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, enum memprot_policy policy) {
-    uintptr_t address = (uintptr_t)info->si_addr, instruction = *memprot_context_instruction(context);
+    uintptr_t address = (uintptr_t)info->si_addr;
     enum memprot_access access = memprot_context_access(context, address);
     if (access == MEMPROT_EXECUTE || info->si_signo != SIGSEGV)
         return false;
-    size_t page = (address - overlay->start) / memprot_page_size(), first, count;
-    if (continue_burst(overlay, page, access) == MEMPROT_OPENED)
+    struct memprot_blocked blocked = {.write = access == MEMPROT_WRITE, .key = memprot_fault_key(info)};
+    unsigned *rights = blocked.key != MEMPROT_NO_KEY ? memprot_context_key_rights(context) : NULL;
+    if (blocked.key != MEMPROT_NO_KEY && !rights)
+        return false;
+    blocked.unreadable = rights && !memprot_key_rights_permit(*rights, blocked.key, false);
+    size_t page = (address - overlay->start) / memprot_page_size(), first = page, count = 1;
+    enum memprot_opening continued = continue_burst(overlay, page, access, &blocked);
+    if (continued == MEMPROT_RETRY)
+        return try_again(context, address);
+    if (continued == MEMPROT_OPENED || continued == MEMPROT_OPEN_FOR_OTHERS) {
+        memprot_fault_grant(rights);
         return true;
-    switch (memprot_overlay_open(overlay, page, access == MEMPROT_WRITE, 1, 1, &first, &count)) {
+    }
+    switch (memprot_overlay_open(overlay, page, &blocked, 1, 1, &first, &count)) {
     case MEMPROT_OPENED:
         break;
+    case MEMPROT_OPEN_FOR_OTHERS:
+        break; // one more access that is forbidden, to a page that is open already
     case MEMPROT_REFUSED:
         return false;
     case MEMPROT_RETRY:
-        sched_yield();
-        // fall through
     case MEMPROT_ALLOWED:
-        // Somebody else resolved it: the access succeeds when tried again. Only a lack of progress counts.
-        if (self.instruction != instruction || self.address != address)
-            self.attempts = 0;
-        self.instruction = instruction;
-        self.address = address;
-        return ++self.attempts < ATTEMPT_LIMIT;
+        return try_again(context, address);
     }
     self.attempts = 0;
     struct memprot_record *record = memprot_record_begin(false);
-    if (!record && fold(overlay, first, count))
+    if (!record && fold(overlay, first, count)) {
+        memprot_fault_grant(rights);
         return true;
+    }
     if (!record)
         record = memprot_record_begin(true);
     if (!record) {
@@ -206,6 +231,7 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
         return false;
     }
     fill(record, info, context, overlay);
+    memprot_fault_grant(rights);
     record->overlay = overlay;
     record->first = first;
     record->count = count;
@@ -248,7 +274,7 @@ static void after_fork_in_child(void) {
     self.thread = 0;
     process = getpid();
     memprot_epoch_after_fork();
-    memprot_overlay_close_descriptor();
+    memprot_write_back_close_descriptor();
     memprot_record_after_fork(forking_thread, memprot_fault_thread());
     atomic_store(&forking, false);
 }
@@ -259,13 +285,45 @@ static void watch_forks(void) {
 }
 
 // May run in a signal handler.
+static struct memprot_overlay *overlay_at(uintptr_t address) {
+    struct memprot_overlay *overlay = memprot_guard_overlay_at(address);
+    return overlay ? overlay : memprot_ranges_find(address);
+}
+
+// One of our own accessors fails, unless what it met is none of its thread's business. May run in a signal handler.
+static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uintptr_t fixup) {
+    int key = memprot_fault_key(info);
+    if (memprot_has_key_rights() && !self.inside) {
+        int token = enter();
+        struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+        key = memprot_fault_true_key(info, overlay);
+        bool permitted = overlay && memprot_fault_is_permitted(info, context, overlay);
+        memprot_epoch_leave(token);
+        if (permitted && try_again(context, (uintptr_t)info->si_addr))
+            return;
+    }
+    *memprot_access_last_failure() = (struct memprot_access_failure){(uintptr_t)info->si_addr, signal, key};
+    *memprot_context_instruction(context) = fixup;
+}
+
+// May run in a signal handler.
+static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
+    enum memprot_policy policy = effective_policy();
+    if (!overlay)
+        return false;
+    if (memprot_fault_is_permitted(info, context, overlay))
+        return try_again(context, (uintptr_t)info->si_addr);
+    return (policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG) && recover(info, context, overlay, policy);
+}
+
+// May run in a signal handler.
 static void handle(int signal, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     int error = errno;
     uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*memprot_context_instruction(context)) : 0;
     if (fixup) {
-        *memprot_access_last_failure() = (struct memprot_access_failure){(uintptr_t)info->si_addr, signal};
-        *memprot_context_instruction(context) = fixup;
+        fail_accessor(signal, info, context, fixup);
+        errno = error;
         return;
     }
     if (info->si_code <= 0 || self.inside || memprot_chain_is_passing()) {
@@ -274,17 +332,18 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
         return;
     }
     self.inside = true;
+    unsigned rights = memprot_key_rights_read();
+    memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
     int token = enter();
-    enum memprot_policy policy = effective_policy();
-    struct memprot_overlay *overlay = memprot_guard_overlay_at((uintptr_t)info->si_addr);
-    if (!overlay)
-        overlay = memprot_ranges_find((uintptr_t)info->si_addr);
-    bool recovered = overlay && (policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG) &&
-                     recover(info, context, overlay, policy);
+    struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+    bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);
     self.inside = false;
-    if (!recovered)
-        die(signal, info, context, overlay);
+    if (!resolved)
+        tell_death(signal, info, context, overlay);
+    memprot_key_rights_write(rights);
+    if (!resolved)
+        memprot_chain_next(signal, info, context);
     errno = error;
 }
 
@@ -301,7 +360,8 @@ int memprot_fault_install(void) {
 int memprot_fault_uninstall(void) {
     if (!atomic_exchange(&installed, false))
         return 0;
-    memprot_overlay_close_descriptor();
+    memprot_write_back_close_descriptor();
+    memprot_own_key_free();
     return memprot_chain_uninstall(handle);
 }
 

@@ -2,10 +2,12 @@
 
 #include "calls.h"
 #include "kernel_abi.h"
+#include "key_rights.h"
 #include "page.h"
+#include "page_key.h"
+#include "write_back.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,9 @@
 
 // Bytes from which pages copied aside are given back when their originals are restored.
 static const size_t kept_aside = (size_t)16 << 20;
+
+// Of an open page's key: that it lies under memprot's own meanwhile.
+enum { UNDER_OWN_KEY = 0x80 };
 
 // 0 unknown, 1 madvise, 2 mprotect. Written once by whoever asks first; every writer stores the same value.
 static atomic_int guard_means;
@@ -50,8 +55,8 @@ static int remove_guard(uintptr_t start, size_t length) {
 
 int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages, enum memprot_backing backing,
                          enum memprot_page_state state, uint8_t prot) {
-    // One mapping for both arrays: calloc would do, but a guarded malloc may be built on overlays one day.
-    size_t bytes = memprot_page_ceil(2 * pages);
+    // One mapping for the three arrays: calloc would do, but a guarded malloc may be built on overlays one day.
+    size_t bytes = memprot_page_ceil(3 * pages);
     uint8_t *arrays = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (arrays == MAP_FAILED)
         return -1;
@@ -64,13 +69,14 @@ int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_
         .fd = -1,
         .prot = arrays,
         .state = (_Atomic uint8_t *)(arrays + pages),
+        .key = arrays + 2 * pages,
     };
     return 0;
 }
 
 void memprot_overlay_deinit(struct memprot_overlay *overlay) {
     if (overlay->prot)
-        munmap(overlay->prot, memprot_page_ceil(2 * overlay->pages));
+        munmap(overlay->prot, memprot_page_ceil(3 * overlay->pages));
     char *aside = atomic_load(&overlay->aside);
     if (aside)
         munmap(aside, overlay->pages * memprot_page_size());
@@ -108,84 +114,62 @@ static char *aside_of(struct memprot_overlay *overlay) {
     return aside;
 }
 
+// What opening has to undo later is asked first: a key that was freed meanwhile cannot be given to memory again.
+// Settles under which key the pages are while they are open. May run in a signal handler.
+static int prepare_keys(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot,
+                        const struct memprot_blocked *blocked, int *ret) {
+    size_t size = memprot_page_size();
+    uintptr_t start = overlay->start + first * size;
+    *ret = MEMPROT_NO_KEY;
+    if (blocked->key != MEMPROT_NO_KEY) {
+        overlay->key[first] = (uint8_t)(blocked->key | UNDER_OWN_KEY);
+        if (memprot_protect_under_key(start, size, prot, blocked->key) < 0 ||
+            (*ret = memprot_own_key()) == MEMPROT_NO_KEY)
+            return -1;
+        memprot_key_rights_write(memprot_own_key_granted(memprot_key_rights_read()));
+        return 0;
+    }
+    memset(overlay->key + first, 0, count);
+    if (!memprot_has_key_rights())
+        return 0;
+    if (!(prot & PROT_READ) && memprot_mprotect(start, count * size, PROT_READ) < 0)
+        return -1;
+    for (size_t page = first; page < first + count; page++)
+        overlay->key[page] = (uint8_t)memprot_page_key(overlay->start + page * size);
+    return 0;
+}
+
 // May run in a signal handler.
-static int open_private(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot) {
+static int open_private(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key, bool zero) {
     size_t size = memprot_page_size();
     uintptr_t start = overlay->start + first * size;
     char *aside = aside_of(overlay);
     if (!aside)
         return -1;
     // Read-only while it is copied: a write of another thread must not slip in before the copy is complete.
-    if (!(prot & PROT_READ) && memprot_mprotect(start, count * size, PROT_READ) < 0)
+    if ((key > 0 || !(prot & PROT_READ)) && memprot_protect_under_key(start, count * size, PROT_READ, key) < 0)
         return -1;
     memcpy(aside + first * size, (void *)start, count * size);
-    if (memprot_mprotect(start, count * size, PROT_READ | PROT_WRITE | (prot & PROT_EXEC)) < 0) {
-        int error = errno;
-        if (!(prot & PROT_READ))
-            memprot_mprotect(start, count * size, prot);
-        errno = error;
+    if (memprot_protect_under_key(start, count * size, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), key) < 0)
         return -1;
-    }
-    if (!(prot & PROT_READ))
+    if (zero)
         memset((void *)start, 0, count * size);
     return 0;
 }
 
-// Opened when first needed, replaced after a fork, since the descriptor speaks of the memory of whoever
-// opened it.
-static atomic_int own_memory = -1;
-
 // May run in a signal handler.
-static int write_through(uintptr_t address, const char *from, size_t length) {
-    int fd = atomic_load(&own_memory);
-    if (fd < 0) {
-        fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-            return -1;
-        int none = -1;
-        if (!atomic_compare_exchange_strong(&own_memory, &none, fd)) {
-            close(fd);
-            fd = none;
-        }
-    }
-    while (length > 0) {
-        ssize_t written = pwrite(fd, from, length, (off_t)address);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return -1;
-        address += (size_t)written;
-        from += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
-// For kernels that let no process write its read-only memory through /proc: new pages with the content take
-// the place of the old ones at once. It costs a mapping that will not merge with its neighbours. May run in a
-// signal handler.
-static int replace_pages(uintptr_t start, const char *from, size_t length, uint8_t prot) {
-    char *fresh = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (fresh == MAP_FAILED)
-        return -1;
-    memcpy(fresh, from, length);
-    if (memprot_mprotect((uintptr_t)fresh, length, prot) == 0 &&
-        mremap(fresh, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start) != MAP_FAILED)
-        return 0;
-    munmap(fresh, length);
-    return -1;
-}
-
-// May run in a signal handler.
-static int close_private(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot) {
+static int close_private(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, uint8_t opened) {
     size_t size = memprot_page_size();
     uintptr_t start = overlay->start + first * size;
     char *copy = atomic_load(&overlay->aside) + first * size;
+    bool hidden = opened & UNDER_OWN_KEY;
+    int key = opened & ~UNDER_OWN_KEY;
     // Protection first: were the copy written back before it, a blocked write still running elsewhere would
-    // stay.
-    if (memprot_mprotect(start, count * size, prot) < 0)
+    // stay. But threads that have the right to a key may use the page again only when the copy is on it.
+    if (hidden ? memprot_protect_under_key(start, count * size, PROT_READ, memprot_own_key()) < 0
+               : memprot_protect_under_key(start, count * size, prot, key) < 0)
         return -1;
-    if (write_through(start, copy, count * size) < 0 && replace_pages(start, copy, count * size, prot) < 0)
+    if (memprot_write_back(start, copy, count * size, prot, key) < 0)
         return -1;
     // What is kept saves the next fault on these pages an allocation for each. Advice: when it fails, more is kept.
     if (count * size >= kept_aside)
@@ -193,47 +177,71 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
     return 0;
 }
 
-// May run in a signal handler.
-static int lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd) {
+// A mapping is made without a key: those that need one allow nothing until they have it. May run in a signal handler.
+static int lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd, int key) {
     size_t size = memprot_page_size();
     void *start = (void *)(overlay->start + first * size);
     off_t offset = fd < 0 ? 0 : overlay->offset + (off_t)(first * size);
-    return mmap(start, count * size, prot, flags | MAP_FIXED, fd, offset) == MAP_FAILED ? -1 : 0;
+    if (mmap(start, count * size, key > 0 ? PROT_NONE : prot, flags | MAP_FIXED, fd, offset) == MAP_FAILED)
+        return -1;
+    return key > 0 ? memprot_protect_under_key((uintptr_t)start, count * size, (unsigned long)prot, key) : 0;
 }
 
 // May run in a signal handler.
-static int open_pages(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot) {
-    size_t size = memprot_page_size();
-    switch (overlay->backing) {
-    case MEMPROT_BACKING_PRIVATE:
-        return open_private(overlay, first, count, prot);
-    case MEMPROT_BACKING_SHARED:
-        if (prot & PROT_READ)
-            return lay_over(overlay, first, count, PROT_READ | PROT_WRITE | (prot & PROT_EXEC),
-                            MAP_PRIVATE | MAP_POPULATE, overlay->fd);
-        return lay_over(overlay, first, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-    case MEMPROT_BACKING_GUARD:
-        return remove_guard(overlay->start + first * size, count * size);
+static int open_shared(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key, bool zero) {
+    for (size_t page = first, run = 0; page < first + count; page += run, run = 0) {
+        while (page + run < first + count && overlay->key[page + run] == overlay->key[page])
+            run++;
+        int under = key > 0 ? key : overlay->key[page];
+        if (zero ? lay_over(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, under) < 0
+                 : lay_over(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), MAP_PRIVATE | MAP_POPULATE,
+                            overlay->fd, under) < 0)
+            return -1;
     }
-    errno = EINVAL;
-    return -1;
+    return 0;
 }
 
 // May run in a signal handler.
-enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write, size_t window,
-                                          int direction, size_t *first, size_t *count) {
+static int open_pages(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot,
+                      const struct memprot_blocked *blocked) {
+    size_t size = memprot_page_size();
+    uintptr_t start = overlay->start + first * size;
+    if (overlay->backing == MEMPROT_BACKING_GUARD)
+        return remove_guard(start, count * size);
+    int key;
+    bool by_key = blocked->key != MEMPROT_NO_KEY, zero = !(prot & PROT_READ) || (by_key && blocked->unreadable);
+    int failed = prepare_keys(overlay, first, count, prot, blocked, &key);
+    if (!failed)
+        failed = overlay->backing == MEMPROT_BACKING_PRIVATE ? open_private(overlay, first, count, prot, key, zero)
+                                                             : open_shared(overlay, first, count, prot, key, zero);
+    if (failed) {
+        int error = errno; // what comes next is all there is to do, and may fail for the same reason
+        memprot_protect_under_key(start, count * size, prot, blocked->key);
+        errno = error;
+    }
+    return failed;
+}
+
+// May run in a signal handler.
+enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page,
+                                          const struct memprot_blocked *blocked, size_t window, int direction,
+                                          size_t *first, size_t *count) {
+    bool by_own_key = memprot_is_own_key(blocked->key), by_key = blocked->key != MEMPROT_NO_KEY;
     if (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
         uint8_t state = atomic_load_explicit(&overlay->state[page], memory_order_acquire);
         errno = EFAULT;
+        if (state == MEMPROT_PAGE_OPEN && by_own_key)
+            return MEMPROT_OPEN_FOR_OTHERS;
         return state == MEMPROT_PAGE_FOREIGN ? MEMPROT_REFUSED : MEMPROT_RETRY;
     }
     uint8_t prot = overlay->prot[page]; // stable now: whoever changes it has to close the page, hence own it, first
-    if (overlay->backing != MEMPROT_BACKING_GUARD && permits(prot, write)) {
+    bool guard = overlay->backing == MEMPROT_BACKING_GUARD;
+    if (by_own_key || (!by_key && !guard && permits(prot, blocked->write))) {
         set_state(overlay, page, 1, MEMPROT_PAGE_REAL);
         return MEMPROT_ALLOWED;
     }
     size_t low = page, high = page + 1;
-    while (high - low < window) {
+    while (high - low < window && !by_key) {
         size_t next = direction > 0 ? high : low - 1;
         if (next >= overlay->pages || !move_state(overlay, next, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
             break;
@@ -248,7 +256,7 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
     }
     *first = low;
     *count = high - low;
-    int failed = open_pages(overlay, low, high - low, prot);
+    int failed = by_key && guard ? -1 : open_pages(overlay, low, high - low, prot, blocked);
     set_state(overlay, low, high - low, failed ? MEMPROT_PAGE_REAL : MEMPROT_PAGE_OPEN);
     return failed ? MEMPROT_REFUSED : MEMPROT_OPENED;
 }
@@ -259,9 +267,9 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
     uint8_t prot = overlay->prot[first];
     switch (overlay->backing) {
     case MEMPROT_BACKING_PRIVATE:
-        return close_private(overlay, first, count, prot);
+        return close_private(overlay, first, count, prot, overlay->key[first]);
     case MEMPROT_BACKING_SHARED:
-        return lay_over(overlay, first, count, prot, MAP_SHARED, overlay->fd);
+        return lay_over(overlay, first, count, prot, MAP_SHARED, overlay->fd, overlay->key[first] & ~UNDER_OWN_KEY);
     case MEMPROT_BACKING_GUARD:
         return memprot_overlay_install_guard(overlay->start + first * size, count * size);
     }
@@ -270,11 +278,26 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
 }
 
 // May run in a signal handler.
+static bool alike(const struct memprot_overlay *overlay, size_t page, size_t other) {
+    return overlay->prot[page] == overlay->prot[other] && overlay->key[page] == overlay->key[other];
+}
+
+// May run in a signal handler.
+int memprot_overlay_key(const struct memprot_overlay *overlay, size_t page) {
+    return overlay->key[page] & ~UNDER_OWN_KEY;
+}
+
+// May run in a signal handler.
+bool memprot_overlay_permits(const struct memprot_overlay *overlay, size_t page, bool write) {
+    return permits(overlay->prot[page], write);
+}
+
+// May run in a signal handler.
 int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count) {
     int failed = 0;
     for (size_t page = first; page < first + count;) {
         size_t run = 0;
-        while (page + run < first + count && (run == 0 || overlay->prot[page + run] == overlay->prot[page]) &&
+        while (page + run < first + count && (run == 0 || alike(overlay, page, page + run)) &&
                move_state(overlay, page + run, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_BUSY))
             run++;
         if (run > 0) {
@@ -305,10 +328,4 @@ int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_
         memset(overlay->prot + first, prot, count);
     set_state(overlay, first, count, MEMPROT_PAGE_REAL);
     return failed;
-}
-
-void memprot_overlay_close_descriptor(void) {
-    int fd = atomic_exchange(&own_memory, -1);
-    if (fd >= 0)
-        close(fd);
 }

@@ -6,6 +6,10 @@
 //   copy back shared   a private mapping of the same file laid over the page, so that other processes never
 //   see the write guard    the guard is removed, and installed again, which discards what was written
 //
+// Pages that a protection key forbids are opened under a key of memprot's own, and only the threads that were blocked
+// get rights to that one. A thread that has rights to the pages' true key then faults as well, and is the sign to close
+// them: what it reads and writes is never the decoy.
+//
 // Page states are written by compare-and-swap (acquire, release) in handlers of any thread: real -> busy ->
 // open by the thread that opens, open -> busy -> real by the one that closes. Nobody else touches a page that
 // is busy.
@@ -27,10 +31,18 @@ enum memprot_page_state {
 };
 
 enum memprot_opening {
-    MEMPROT_OPENED,  // the pages asked for are open now, by this call
-    MEMPROT_RETRY,   // another thread is at work on the page, or has just opened or closed it
-    MEMPROT_ALLOWED, // the page's protection permits this access: nothing to open
-    MEMPROT_REFUSED, // not a page of this overlay, or the kernel said no: errno tells
+    MEMPROT_OPENED,          // the pages asked for are open now, by this call
+    MEMPROT_RETRY,           // another thread is at work on the page, or has just opened or closed it
+    MEMPROT_ALLOWED,         // the page's protection permits this access: nothing to open
+    MEMPROT_OPEN_FOR_OTHERS, // the page is open, but only for threads that have rights to memprot's own key
+    MEMPROT_REFUSED,         // not a page of this overlay, or the kernel said no: errno tells
+};
+
+/// What was forbidden, and by what.
+struct memprot_blocked {
+    bool write;      // else a read
+    int key;         // to which the thread lacks the right; MEMPROT_NO_KEY: the protection forbids it
+    bool unreadable; // the thread may not even read under that key
 };
 
 struct memprot_overlay {
@@ -40,6 +52,7 @@ struct memprot_overlay {
     int fd;       // shared: the file beneath
     off_t offset; // shared: where in it the first page lies
     uint8_t *prot;
+    uint8_t *key; // of open pages, and how they were opened; written by whoever has made them busy
     _Atomic uint8_t *state;
     _Atomic(char *) aside; // private: where pages are copied, mapped when first needed
 };
@@ -52,10 +65,19 @@ int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_
 /// Releases what init took, not the pages themselves. All pages must be closed.
 void memprot_overlay_deinit(struct memprot_overlay *overlay);
 
-/// Opens the page at @p page, and up to @p window pages from it in @p direction (+1 or -1) that are like it.
+/// Opens the page at @p page, and up to @p window pages from it in @p direction (+1 or -1) that are like it; only that
+/// one where a key forbids the access.
 /// @param[out] first,count the pages opened. May run in a signal handler.
-enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page, bool write, size_t window,
-                                          int direction, size_t *first, size_t *count);
+enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page,
+                                          const struct memprot_blocked *blocked, size_t window, int direction,
+                                          size_t *first, size_t *count);
+
+/// The key of a page that is open, which it will have again, or that it had when it was open last; else 0. May run in a
+/// signal handler.
+int memprot_overlay_key(const struct memprot_overlay *overlay, size_t page);
+
+/// Whether the page's own protection, open or not, permits the access. May run in a signal handler.
+bool memprot_overlay_permits(const struct memprot_overlay *overlay, size_t page, bool write);
 
 /// Closes those of the pages that are open. May run in a signal handler.
 /// @return 0, or -1 with errno set: the pages then stay open.
@@ -70,7 +92,3 @@ bool memprot_overlay_guards_by_madvise(void);
 
 /// Makes [start, start + length) a guard, discarding its content. May run in a signal handler.
 int memprot_overlay_install_guard(uintptr_t start, size_t length);
-
-/// Closes the descriptor through which private pages are closed: after a fork it speaks of the parent's
-/// memory, and without overlays nobody needs it. It is opened again when it is.
-void memprot_overlay_close_descriptor(void);

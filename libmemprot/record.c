@@ -1,5 +1,7 @@
 #include "record.h"
 
+#include "page_key.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -130,7 +132,12 @@ static struct memprot_record *claim(int owner, bool anyone, bool everybody) {
     }
 }
 
-struct memprot_record *memprot_record_claim(int owner, bool anyone) { return claim(owner, anyone, false); }
+struct memprot_record *memprot_record_claim(int owner, bool anyone) {
+    struct memprot_record *record = claim(owner, anyone, false);
+    if (record) // its pages are closed; should others open them, this thread's accesses are none of theirs
+        memprot_own_key_renounce();
+    return record;
+}
 
 struct memprot_record *memprot_record_claim_any(void) { return claim(0, true, true); }
 

@@ -8,6 +8,7 @@
 //   ready -> claimed  by the claimer, who alone owns it from then on, and finally frees it
 #pragma once
 
+#include "key_rights.h"
 #include "overlay.h"
 
 #include <stdatomic.h>
@@ -31,6 +32,7 @@ struct memprot_record {
     int thread;        // the thread that faulted
     int signal;
     int code; // si_code
+    int key;  // the protection key that forbade the access; MEMPROT_NO_KEY: none did
     enum memprot_access access;
     uintptr_t address;
     size_t size; // bytes of the access from address on; 0 unknown

@@ -1156,8 +1156,11 @@ class Region:
 def region_at(address: int, /) -> Region | None:
     """The open region whose mapping, guards included, holds an address."""
 
-def set_region_fault(factory: Callable[[Region, int, int, int], BaseException], /) -> None:
-    """Register what an accessor's fault becomes: ``factory(region, address, access, signal)``."""
+def set_region_fault(factory: Callable[[Region, int, int, int, int], BaseException], /) -> None:
+    """Register what an accessor's fault becomes: ``factory(region, address, access, signal, key)``.
+
+    The key is the protection key that forbids the access; -1 for none.
+    """
 
 # Guards (_native/numpy.c, stacks.c)
 

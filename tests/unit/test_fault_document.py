@@ -59,6 +59,7 @@ def test_what_is_unknown_is_null_and_never_left_out() -> None:
     assert fault_document(record, 3) == {
         "kind": "slack",
         "access": "write",
+        "key": None,
         "size": None,
         "address": "0x100d",
         "distance": None,

@@ -76,6 +76,7 @@ def headline(**changes: Any) -> str:
             {"kind": "protection", "access": "execute", "size": None},
             "execution at 0x10320, where the protection is rw-",
         ),
+        ({"kind": "key", "key": 5}, "write of 8 bytes at 0x10320, which protection key 5 forbids to the thread"),
         ({"kind": "bus", "access": "read"}, "read of 8 bytes at 0x10320, which the mapping cannot give"),
     ],
 )

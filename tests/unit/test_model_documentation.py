@@ -1,7 +1,10 @@
 """docs/model.md: its examples run, and its table names every file of the model."""
 
+import ast
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from memprot import model
@@ -28,3 +31,12 @@ def test_the_table_names_every_file() -> None:
 def test_every_public_name_is_there() -> None:
     for name in model.__all__:
         assert name in PAGE, name
+
+
+def test_importing_the_model_imports_nothing_large() -> None:
+    program = (
+        "import sys, memprot; before = set(sys.modules); import memprot.model;"
+        "print(sorted(name for name in set(sys.modules) - before if not name.startswith('memprot')))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert set(ast.literal_eval(found)) <= {"_weakrefset", "weakref", "itertools", "_bisect", "bisect"}

@@ -176,6 +176,11 @@ static void put_threads(struct output *out) {
 static void put_record(struct output *out, const struct memprot_record *record, const ucontext_t *context) {
     put_member(out, "{\"signal\":", (uint64_t)record->signal);
     put_member(out, ",\"code\":", (uint64_t)record->code);
+    put(out, ",\"key\":");
+    if (record->key == MEMPROT_NO_KEY)
+        put(out, "null");
+    else
+        put_number(out, (uint64_t)record->key, 10);
     put_member(out, ",\"access\":", record->access);
     put_member(out, ",\"address\":", record->address);
     put_member(out, ",\"size\":", record->size);
@@ -231,7 +236,12 @@ static void put_plainly(struct output *out, const struct memprot_record *record,
         put(out, " bytes at ");
         put_hex(out, record->block.address);
     } else {
-        put(out, record->guard ? ", in a guard" : owned ? ", on memory whose protection forbids it" : "");
+        if (record->key != MEMPROT_NO_KEY)
+            put_member(out, ", which protection key ", (uint64_t)record->key);
+        put(out, record->key != MEMPROT_NO_KEY ? " forbids"
+                 : record->guard               ? ", in a guard"
+                 : owned                       ? ", on memory whose protection forbids it"
+                                               : "");
     }
     put_byte(out, '\n');
     for (const char *at = record->text, *end = at + record->text_length; at < end;) {

@@ -28,8 +28,8 @@ static PyObject *set_region_fault(PyObject *module, PyObject *callable) {
 
 static void raise_fault(Region *self, uintptr_t address, enum memprot_access access) {
     struct memprot_access_failure *failure = memprot_access_last_failure();
-    PyObject *error =
-        PyObject_CallFunction(fault_factory, "OKii", self, (unsigned long long)address, (int)access, failure->signal);
+    PyObject *error = PyObject_CallFunction(fault_factory, "OKiii", self, (unsigned long long)address, (int)access,
+                                            failure->signal, failure->key);
     if (!error)
         return;
     PyErr_SetObject((PyObject *)Py_TYPE(error), error);

@@ -28,6 +28,7 @@ def fault_document(record: FaultRecord, count: int = 1) -> dict[str, Json]:
     return {
         "kind": record.kind,
         "access": record.access,
+        "key": record.key,
         "size": record.size,
         "address": hex(record.address),
         "distance": record.distance,

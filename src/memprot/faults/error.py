@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Any
 
 from memprot._native import Region, region_at
-from memprot.faults.native_record import ACCESSES, as_record, cause_of, from_row
+from memprot.faults.native_record import ACCESSES, NO_KEY, as_record, cause_of, from_row
 
 if TYPE_CHECKING:
     from memprot.faults.native_record import Cause
@@ -34,6 +33,7 @@ class FaultError(Exception):
         address: where the access went, the first byte of it that was forbidden.
         access: ``"read"``, ``"write"`` or ``"execute"``.
         cause: ``"unmapped"``, ``"protection"``, ``"guard"``, ``"key"`` or ``"bus"``.
+        key: the protection key that forbids the access to this thread, where the cause is ``"key"``; else None.
         region: the :class:`memprot.Region` it belongs to, or None.
         offset: bytes from the start of the region, or of the guarded block, or None.
         others: further faults of the same thread that were raised together with this one.
@@ -52,6 +52,7 @@ class FaultError(Exception):
     address: int | None = None
     access: Access | None = None
     cause: Cause | None = None
+    key: int | None = None
     region: Any = None
     offset: int | None = None
     others: tuple[FaultError, ...] = ()
@@ -60,12 +61,13 @@ class FaultError(Exception):
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _ = row
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key = row
         self = cls()
         self._row = row
         self.address = address
         self.access = ACCESSES[access]
-        self.cause = cause_of(signal_number, guard)
+        self.cause = cause_of(signal_number, guard, key)
+        self.key = None if key == NO_KEY else key
         region = region_at(address)
         if region is not None:
             self.region = region
@@ -75,16 +77,17 @@ class FaultError(Exception):
         return self
 
     @classmethod
-    def _from_accessor(cls, region: Region, address: int, access: int, signal_number: int) -> FaultError:
+    def _from_accessor(cls, region: Region, address: int, access: int, signal_number: int, key: int) -> FaultError:
         self = cls()
         self.address = address
         self.access = ACCESSES[access]
         start, stop = region.extent
-        self.cause = "bus" if signal_number == signal.SIGBUS else "protection"
+        self.cause = cause_of(signal_number, False, key)
+        self.key = None if key == NO_KEY else key
         if start <= address < stop:
             self.region = region
             self.offset = address - region.address
-        elif self.cause != "bus":
+        elif self.cause == "protection":
             self.cause = "unmapped"
         return self
 
@@ -120,6 +123,8 @@ class FaultError(Exception):
             past = record.distance >= 0
             where = f"{_bytes(abs(record.distance))} {'past the end' if past else 'before the start'}"
             return f"{place}, {where} of a block of {_bytes(record.block.nbytes)}"
+        if self.key is not None:
+            return f"{place}, to which the thread has no right: it lies under protection key {self.key}"
         if self.region is not None:
             return f"{place}, byte {self.offset} of a Region whose {self.cause} forbids it"
         return f"{place}, where {_REASONS.get(self.cause or '', 'nothing allows it')}"

@@ -42,6 +42,8 @@ def headline(record: FaultRecord) -> str:
             return f"{_access(record)} at {record.address:#x}, where nothing is mapped"
         case "protection":
             return f"{_access(record)} at {record.address:#x}, {_protection(record)}"
+        case "key":
+            return f"{_access(record)} at {record.address:#x}, which protection key {record.key} forbids to the thread"
         case "bus":
             return f"{_access(record)} at {record.address:#x}, which the mapping cannot give"
 

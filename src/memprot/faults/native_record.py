@@ -26,6 +26,7 @@ ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "execute")
 
 
 _SIGBUS: Final = int(signal.SIGBUS)
+NO_KEY: Final = -1
 
 
 class NativeRecord(NamedTuple):
@@ -47,14 +48,15 @@ class NativeRecord(NamedTuple):
     instructions: tuple[int, ...]  # the faulting one, then return addresses
     python: tuple[tuple[str, int, str], ...] | None
     folded: int
+    key: int = NO_KEY  # that forbade the access
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
     """Read a row, whose stacks are the bytes that the handler wrote.
 
-    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0)
-    >>> from_row(row).instructions
-    (0,)
+    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5)
+    >>> from_row(row).instructions, from_row(row).key
+    ((0,), 5)
     """
     instructions, stack = row[9:11]
     counters = tuple(memoryview(instructions).cast("P"))
@@ -76,7 +78,7 @@ def _text(encoded: bytes) -> str:
     return encoded.decode("utf-8", "surrogatepass")
 
 
-def cause_of(signal_number: int, guard: bool) -> Cause:
+def cause_of(signal_number: int, guard: bool, key: int = NO_KEY) -> Cause:
     """What forbade the access.
 
     >>> cause_of(signal.SIGSEGV, True)
@@ -84,6 +86,8 @@ def cause_of(signal_number: int, guard: bool) -> Cause:
     """
     if signal_number == _SIGBUS:
         return "bus"
+    if key != NO_KEY:
+        return "key"
     return "guard" if guard else "protection"
 
 
@@ -122,6 +126,8 @@ def as_record(native: NativeRecord) -> FaultRecord:
         kind = "bus"
     elif native.guard:
         kind = "unmapped"
+    elif native.key != NO_KEY:
+        kind = "key"
     if block:
         kind, distance = place_beside(native.address, *block[:2])
     return FaultRecord(
@@ -137,6 +143,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
         native=native_frames(native.instructions),
         thread=FaultThread(native.thread, _thread_name(native)),
         mapping=_mapping_at(native.address),
+        key=None if native.key == NO_KEY else native.key,
     )
 
 

@@ -22,6 +22,7 @@ FaultKind = Literal[
     "wild-free",
     "slack",
     "protection",
+    "key",
     "unmapped",
     "bus",
 ]
@@ -149,6 +150,7 @@ class FaultRecord(NamedTuple):
         native: the machine code that was running, innermost first.
         thread: the thread that made the access.
         mapping: what ``address`` lies in.
+        key: the protection key that forbade it.
 
     >>> thread = FaultThread(4242, "MainThread")
     >>> FaultRecord("unmapped", "read", 8, 0, None, False, 11, None, None, (), thread, None).kind
@@ -167,3 +169,4 @@ class FaultRecord(NamedTuple):
     native: tuple[NativeFrame, ...]
     thread: FaultThread
     mapping: Where | None
+    key: int | None = None

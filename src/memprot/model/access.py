@@ -1,9 +1,8 @@
 """What happens when the processor reads, writes or executes: the page fault, and the signal when it fails."""
 
-from dataclasses import dataclass
 from errno import EFAULT
 from signal import Signals
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from memprot.model.bits import (
     PAGE,
@@ -34,8 +33,7 @@ __all__ = ["KINDS", "Access", "access", "populate", "populate_mapping"]
 KINDS = ("read", "write", "execute")
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """How an access ended.
 
     :ivar ok: whether it was allowed.

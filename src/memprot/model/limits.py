@@ -1,6 +1,6 @@
 """How much an address space may hold, and how much it holds."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from memprot.model.bits import PAGE, VM_GROWSDOWN, VM_LOCKED, VM_SHARED, VM_WRITE
 from memprot.reason import Reason
@@ -10,8 +10,7 @@ __all__ = ["Limits", "Usage"]
 _DATA = VM_WRITE | VM_SHARED | VM_GROWSDOWN
 
 
-@dataclass
-class Limits:
+class Limits(NamedTuple):
     """What the system and the process set; None for no limit. Sizes are in bytes.
 
     :ivar max_map_count: vm.max_map_count, the most mappings.

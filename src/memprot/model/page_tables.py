@@ -4,7 +4,6 @@ Leaf tables of 512 entries are dictionaries, kept by the address bits above them
 from those: an entry of a higher level is present while a leaf below it is.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memprot.model.bits import PAGE_SHIFT, VM_ACCESS, VM_EXEC, VM_MAYSHARE, VM_PKEY, VM_PKEY_SHIFT, VM_WRITE
@@ -31,7 +30,6 @@ _LEAF_PAGES = 512
 _NAMES = {4: ("PGD", "PUD", "PMD", "PTE"), 5: ("PGD", "P4D", "PUD", "PMD", "PTE")}
 
 
-@dataclass(frozen=True)
 class Entry:
     """One step of a walk: the entry of a table that the processor reads.
 
@@ -49,19 +47,35 @@ class Entry:
 
     >>> from memprot.model.page_tables import Entry
     >>> Entry("PTE", 12)
-    Entry(level='PTE', index=12, present=False, writable=False, user=False, accessed=False, dirty=False, \
-no_execute=False, key=0)
+    <Entry PTE[12] not present>
     """
 
-    level: str
-    index: int
-    present: bool = False
-    writable: bool = False
-    user: bool = False
-    accessed: bool = False
-    dirty: bool = False
-    no_execute: bool = False
-    key: int = 0
+    __slots__ = ("accessed", "dirty", "index", "key", "level", "no_execute", "present", "user", "writable")
+
+    def __init__(
+        self,
+        level: str,
+        index: int,
+        present: bool = False,
+        writable: bool = False,
+        user: bool = False,
+        accessed: bool = False,
+        dirty: bool = False,
+        no_execute: bool = False,
+        key: int = 0,
+    ) -> None:
+        self.level = level
+        self.index = index
+        self.present = present
+        self.writable = writable
+        self.user = user
+        self.accessed = accessed
+        self.dirty = dirty
+        self.no_execute = no_execute
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<Entry {self}>"
 
     def __str__(self) -> str:
         if not self.present:
@@ -73,7 +87,6 @@ no_execute=False, key=0)
         return f"{self.level}[{self.index}] {' '.join(bits)}"
 
 
-@dataclass(frozen=True)
 class Walk:
     """The walk from the root of the page tables to the page of an address; ends where an entry is not present.
 
@@ -85,8 +98,14 @@ class Walk:
     PGD[0] not present
     """
 
-    address: int
-    entries: tuple[Entry, ...]
+    __slots__ = ("address", "entries")
+
+    def __init__(self, address: int, entries: tuple[Entry, ...]) -> None:
+        self.address = address
+        self.entries = entries
+
+    def __repr__(self) -> str:
+        return f"<Walk of {self.address:#x}: {', '.join(map(str, self.entries))}>"
 
     @property
     def present(self) -> bool:

@@ -76,6 +76,8 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         kind, distance = place_beside(address, start, size)
     elif evidence["signal"] == _SIGBUS:
         kind = "bus"
+    elif evidence["key"] is not None:
+        kind = "key"
     return FaultRecord(
         kind=kind,
         access=ACCESSES[evidence["access"]],
@@ -89,6 +91,7 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         native=tuple(_native_frames(evidence["instructions"], layout)),
         thread=FaultThread(evidence["thread"], _thread_name(evidence)),
         mapping=mapping,
+        key=evidence["key"],
     )
 
 
