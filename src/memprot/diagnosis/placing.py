@@ -39,11 +39,12 @@ def first_sealed(process: Process, start: int, stop: int) -> Refusal | None:
     >>> from memprot.diagnosis.process import Process
     >>> first_sealed(Process(), 0, 4096)
     """
-    at = start
-    while at < stop and (mapping := process.next_mapping(at)) is not None and mapping.start < stop:
-        if process.is_sealed(mapping):
-            return sealed(mapping, max(mapping.start, start), min(mapping.stop, stop))
-        at = mapping.stop
+    for is_sealed in (process.seems_sealed, lambda mapping, _: process.is_sealed(mapping)):
+        at = start
+        while at < stop and (mapping := process.next_mapping(at)) is not None and mapping.start < stop:
+            if is_sealed(mapping, max(mapping.start, start)):
+                return sealed(mapping, max(mapping.start, start), min(mapping.stop, stop))
+            at = mapping.stop
     return None
 
 

@@ -123,6 +123,5 @@ def _moves_tell_seals() -> bool:
 
 
 def _is_sealed(mapping: Mapping, start: int) -> bool:
-    if _moves_tell_seals() and _native.seems_sealed(start) is False:
-        return False
-    return Process().is_sealed(mapping)
+    process = Process(maps=_our_maps())
+    return process.seems_sealed(mapping, start) if _moves_tell_seals() else process.is_sealed(mapping)
