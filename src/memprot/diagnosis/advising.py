@@ -111,8 +111,8 @@ def madvise_cause(number: int, address: int, length: int, advice: int) -> Refusa
 def _is_known(advice: int) -> bool:
     try:
         _native.madvise(0, 0, advice)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != errno.EINVAL
     return True
 
 
