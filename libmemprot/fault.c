@@ -9,6 +9,7 @@
 #include "fault_key.h"
 #include "guard.h"
 #include "key_rights.h"
+#include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
 #include "ranges.h"
@@ -84,6 +85,8 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->key = memprot_fault_true_key(info, overlay);
     record->access = memprot_context_access(context, record->address);
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
+    if (overlay && overlay->object)
+        record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
     examine_operand(record, context);
@@ -275,6 +278,7 @@ static void after_fork_in_child(void) {
     process = getpid();
     memprot_epoch_after_fork();
     memprot_write_back_close_descriptor();
+    memprot_own_maps_close();
     memprot_record_after_fork(forking_thread, memprot_fault_thread());
     atomic_store(&forking, false);
 }
@@ -284,10 +288,14 @@ static void watch_forks(void) {
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-// May run in a signal handler.
+// The data between a pool's guards is not the pool's to open, but it may have been protected by itself. May run in a
+// signal handler.
 static struct memprot_overlay *overlay_at(uintptr_t address) {
-    struct memprot_overlay *overlay = memprot_guard_overlay_at(address);
-    return overlay ? overlay : memprot_ranges_find(address);
+    struct memprot_overlay *pool = memprot_guard_overlay_at(address);
+    if (pool && atomic_load(&pool->state[(address - pool->start) / memprot_page_size()]) != MEMPROT_PAGE_FOREIGN)
+        return pool;
+    struct memprot_overlay *overlay = memprot_ranges_find(address);
+    return overlay ? overlay : pool;
 }
 
 // One of our own accessors fails, unless what it met is none of its thread's business. May run in a signal handler.
@@ -362,6 +370,7 @@ int memprot_fault_uninstall(void) {
         return 0;
     memprot_write_back_close_descriptor();
     memprot_own_key_free();
+    memprot_own_maps_close();
     return memprot_chain_uninstall(handle);
 }
 

@@ -1,6 +1,7 @@
 #include "overlay.h"
 
 #include "calls.h"
+#include "duplicate.h"
 #include "kernel_abi.h"
 #include "key_rights.h"
 #include "page.h"
@@ -56,12 +57,12 @@ static int remove_guard(uintptr_t start, size_t length) {
 int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages, enum memprot_backing backing,
                          enum memprot_page_state state, uint8_t prot) {
     // One mapping for the three arrays: calloc would do, but a guarded malloc may be built on overlays one day.
-    size_t bytes = memprot_page_ceil(3 * pages);
-    uint8_t *arrays = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (arrays == MAP_FAILED)
-        return -1;
-    memset(arrays, prot, pages);
-    memset(arrays + pages, (int)state, pages);
+    uint8_t *arrays = overlay->few;
+    if (pages > MEMPROT_OVERLAY_FEW) {
+        arrays = mmap(NULL, memprot_page_ceil(3 * pages), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (arrays == MAP_FAILED)
+            return -1;
+    }
     *overlay = (struct memprot_overlay){
         .start = start,
         .pages = pages,
@@ -71,11 +72,13 @@ int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_
         .state = (_Atomic uint8_t *)(arrays + pages),
         .key = arrays + 2 * pages,
     };
+    memset(arrays, prot, pages);
+    memset(arrays + pages, (int)state, pages);
     return 0;
 }
 
 void memprot_overlay_deinit(struct memprot_overlay *overlay) {
-    if (overlay->prot)
+    if (overlay->prot && overlay->prot != overlay->few)
         munmap(overlay->prot, memprot_page_ceil(3 * overlay->pages));
     char *aside = atomic_load(&overlay->aside);
     if (aside)
@@ -188,11 +191,26 @@ static int lay_over(struct memprot_overlay *overlay, size_t first, size_t count,
 }
 
 // May run in a signal handler.
+static int lay_copy_over(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key,
+                         bool zero) {
+    size_t size = memprot_page_size();
+    char *aside = aside_of(overlay);
+    return aside ? memprot_duplicate_replace(overlay->start + first * size, aside + first * size, count * size, prot,
+                                             key, zero)
+                 : -1;
+}
+
+// May run in a signal handler.
 static int open_shared(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key, bool zero) {
     for (size_t page = first, run = 0; page < first + count; page += run, run = 0) {
         while (page + run < first + count && overlay->key[page + run] == overlay->key[page])
             run++;
         int under = key > 0 ? key : overlay->key[page];
+        if (overlay->backing == MEMPROT_BACKING_DUPLICATE) {
+            if (lay_copy_over(overlay, page, run, prot, under, zero) < 0)
+                return -1;
+            continue;
+        }
         if (zero ? lay_over(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, under) < 0
                  : lay_over(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), MAP_PRIVATE | MAP_POPULATE,
                             overlay->fd, under) < 0)
@@ -270,6 +288,9 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
         return close_private(overlay, first, count, prot, overlay->key[first]);
     case MEMPROT_BACKING_SHARED:
         return lay_over(overlay, first, count, prot, MAP_SHARED, overlay->fd, overlay->key[first] & ~UNDER_OWN_KEY);
+    case MEMPROT_BACKING_DUPLICATE:
+        return memprot_duplicate_restore(overlay->start + first * size, atomic_load(&overlay->aside) + first * size,
+                                         count * size);
     case MEMPROT_BACKING_GUARD:
         return memprot_overlay_install_guard(overlay->start + first * size, count * size);
     }
@@ -310,22 +331,33 @@ int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t 
     return failed;
 }
 
-int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot) {
-    size_t size = memprot_page_size(), owned = 0;
-    while (owned < count) {
-        if (move_state(overlay, first + owned, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
-            owned++;
-        } else if (atomic_load(&overlay->state[first + owned]) == MEMPROT_PAGE_BUSY) {
-            sched_yield(); // in a handler's hands for a moment
-        } else {
-            set_state(overlay, first, owned, MEMPROT_PAGE_REAL);
+int memprot_overlay_hold(struct memprot_overlay *overlay, size_t first, size_t count) {
+    for (size_t held = 0; held < count;) {
+        size_t page = first + held;
+        uint8_t state = atomic_load(&overlay->state[page]);
+        if (state == MEMPROT_PAGE_FOREIGN || move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
+            held++;
+        } else if (state == MEMPROT_PAGE_OPEN) {
+            memprot_overlay_unhold(overlay, first, held);
             errno = EBUSY;
             return -1;
+        } else {
+            sched_yield(); // in a handler's hands for a moment
         }
     }
-    int failed = memprot_mprotect(overlay->start + first * size, count * size, prot);
-    if (!failed)
-        memset(overlay->prot + first, prot, count);
-    set_state(overlay, first, count, MEMPROT_PAGE_REAL);
-    return failed;
+    return 0;
+}
+
+void memprot_overlay_unhold(struct memprot_overlay *overlay, size_t first, size_t count) {
+    for (size_t page = first; page < first + count; page++)
+        move_state(overlay, page, MEMPROT_PAGE_BUSY, MEMPROT_PAGE_REAL);
+}
+
+void memprot_overlay_abandon(struct memprot_overlay *overlay, size_t first, size_t count) {
+    for (size_t page = first; page < first + count; page++) {
+        while (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_FOREIGN) &&
+               !move_state(overlay, page, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_FOREIGN) &&
+               atomic_load(&overlay->state[page]) != MEMPROT_PAGE_FOREIGN)
+            sched_yield(); // in a handler's hands for a moment
+    }
 }

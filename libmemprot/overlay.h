@@ -2,9 +2,12 @@
 //
 // An overlay answers for a run of pages. Opening pages lets accesses to them succeed; closing them puts
 // protection and content back as they were. What lies beneath decides how:
-//   private  copy the page aside, open it (zeroed first where reading is forbidden); close it, then write the
-//   copy back shared   a private mapping of the same file laid over the page, so that other processes never
-//   see the write guard    the guard is removed, and installed again, which discards what was written
+//   private    copy the page aside, open it (zeroed first where reading is forbidden); close it, then write the
+//              copy back
+//   shared     a private mapping of the same file laid over the page, so that other processes never see the write
+//   duplicate  the same for shared memory whose file we do not have: the mapping itself is duplicated aside, a private
+//              copy laid over it, and the duplicate put back
+//   guard      the guard is removed, and installed again, which discards what was written
 //
 // Pages that a protection key forbids are opened under a key of memprot's own, and only the threads that were blocked
 // get rights to that one. A thread that has rights to the pages' true key then faults as well, and is the sign to close
@@ -21,10 +24,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum memprot_backing { MEMPROT_BACKING_PRIVATE, MEMPROT_BACKING_SHARED, MEMPROT_BACKING_GUARD };
+enum memprot_backing {
+    MEMPROT_BACKING_PRIVATE,
+    MEMPROT_BACKING_SHARED,
+    MEMPROT_BACKING_DUPLICATE,
+    MEMPROT_BACKING_GUARD
+};
 
 enum memprot_page_state {
-    MEMPROT_PAGE_FOREIGN, // not this overlay's to open: data between guards
+    MEMPROT_PAGE_FOREIGN, // not this overlay's to open: data between guards, memory that may hold objects
     MEMPROT_PAGE_REAL,
     MEMPROT_PAGE_BUSY,
     MEMPROT_PAGE_OPEN,
@@ -45,6 +53,8 @@ struct memprot_blocked {
     bool unreadable; // the thread may not even read under that key
 };
 
+enum { MEMPROT_OVERLAY_FEW = 32 };
+
 struct memprot_overlay {
     uintptr_t start;
     size_t pages;
@@ -54,7 +64,11 @@ struct memprot_overlay {
     uint8_t *prot;
     uint8_t *key; // of open pages, and how they were opened; written by whoever has made them busy
     _Atomic uint8_t *state;
-    _Atomic(char *) aside; // private: where pages are copied, mapped when first needed
+    _Atomic(char *) aside; // private, duplicate: where pages are kept, mapped when first needed
+    uintptr_t object;      // what was protected: a fault's place is told from its start; 0: nothing known
+    size_t object_size;    // in bytes
+    size_t holders;        // memory of others: the protections that use this overlay
+    uint8_t few[3 * MEMPROT_OVERLAY_FEW]; // the arrays of a small overlay
 };
 
 /// Prepares an overlay whose pages are all in @p state with protection @p prot.
@@ -83,9 +97,14 @@ bool memprot_overlay_permits(const struct memprot_overlay *overlay, size_t page,
 /// @return 0, or -1 with errno set: the pages then stay open.
 int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count);
 
-/// Changes the protection of pages that are not open, and remembers it.
-/// @return 0, or -1 with errno set: EBUSY when a page is open.
-int memprot_overlay_protect(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot);
+/// Keeps handlers from opening pages until they are let go again, so that what the kernel says of them is their own
+/// protection. Whoever changes it writes `prot` as well.
+/// @return 0, or -1 with errno EBUSY when a page is open.
+int memprot_overlay_hold(struct memprot_overlay *overlay, size_t first, size_t count);
+void memprot_overlay_unhold(struct memprot_overlay *overlay, size_t first, size_t count);
+
+/// Answers for these pages no more: something else is mapped there. Nothing in memory is touched.
+void memprot_overlay_abandon(struct memprot_overlay *overlay, size_t first, size_t count);
 
 /// Whether guards are installed by madvise (true) or by mprotect, found by trying once.
 bool memprot_overlay_guards_by_madvise(void);

@@ -40,7 +40,8 @@ static int ask(int fd, uint64_t address, uint64_t flags, struct memprot_mapping 
                           (query.vma_flags & VMA_EXECUTABLE ? PROT_EXEC : 0)),
         .shared = query.vma_flags & VMA_SHARED,
     };
-    memprot_mapping_name(ret, path, query.vma_name_size == 0 ? 0 : query.vma_name_size - 1, true);
+    if (capacity > 0)
+        memprot_mapping_name(ret, path, query.vma_name_size == 0 ? 0 : query.vma_name_size - 1, true);
     return 1;
 }
 

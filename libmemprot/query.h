@@ -16,6 +16,7 @@ enum { MEMPROT_NAME_SIZE = 4096 };
 ///         May run in a signal handler.
 int memprot_maps_query(int fd, uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity);
 
-/// The same for the mapping that holds an address or, where none does, the first one above it.
+/// The same for the mapping that holds an address or, where none does, the first one above it. With no room for a path
+/// neither path nor kind is looked at, which cost more than the rest.
 ///         May run in a signal handler.
 int memprot_maps_query_next(int fd, uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity);

@@ -68,3 +68,17 @@ struct memprot_overlay *memprot_ranges_find(uintptr_t address) {
     }
     return NULL;
 }
+
+struct memprot_overlay *memprot_ranges_next(uintptr_t address, uintptr_t *start, uintptr_t *stop) {
+    struct memprot_overlay *found = NULL;
+    int high = atomic_load(&used);
+    for (int i = 0; i < high; i++) {
+        uintptr_t from = atomic_load_explicit(&rows[i].start, memory_order_acquire), to = rows[i].stop;
+        if (!from || to <= address || (found && from >= *start))
+            continue;
+        found = rows[i].overlay;
+        *start = from;
+        *stop = to;
+    }
+    return found;
+}

@@ -28,7 +28,10 @@ from memprot.diagnosis.verdict import Verdict, check
 from memprot.errors import ProtectionError
 from memprot.faults import engine as _engine  # noqa: F401
 from memprot.faults.error import FaultError
+from memprot.memory.protection import protect, protected
 from memprot.memory.region import Region, guarded
+from memprot.memory.sealing import seal
+from memprot.memory.write_execute import deny_write_execute, write_execute_denied
 from memprot.prot import PAGE_SIZE, Prot
 from memprot.reason import Reason
 from memprot.space.mapping import Mapping
@@ -46,7 +49,12 @@ __all__ = [
     "Verdict",
     "catch_faults",
     "check",
+    "deny_write_execute",
     "guarded",
     "mprotect",
     "pkey_mprotect",
+    "protect",
+    "protected",
+    "seal",
+    "write_execute_denied",
 ]

@@ -1133,8 +1133,11 @@ class Region:
         :raises memprot.FaultError: the protection forbids it; bytes before the fault have been written.
         """
 
-    def page_protections(self, first: int, count: int, /) -> bytes:
-        """The protection of each page, a byte for each."""
+    def _split(self, first: int, rest: Region, /) -> None:
+        """Give the pages from ``first`` on to ``rest``, a Region that was never mapped.
+
+        :raises BufferError: buffers of it are in use.
+        """
 
     def protect_pages(self, first: int, count: int, prot: int, /) -> None:
         """Change the protection of pages.
@@ -1156,10 +1159,96 @@ class Region:
 def region_at(address: int, /) -> Region | None:
     """The open region whose mapping, guards included, holds an address."""
 
+def seal_region(start: int, stop: int, /) -> bool:
+    """Remember that a Region's pages are sealed, so that closing it leaves them; whether they are a Region's."""
+
 def set_region_fault(factory: Callable[[Region, int, int, int, int], BaseException], /) -> None:
     """Register what an accessor's fault becomes: ``factory(region, address, access, signal, key)``.
 
     The key is the protection key that forbids the access; -1 for none.
+    """
+
+# Buffers (_native/buffer.c)
+
+def buffer_range(target: object, /) -> tuple[int, int, bool]:
+    """Address and size of the bytes of a buffer, and whether they are raw data.
+
+    :raises TypeError: it has no buffer.
+    """
+
+# Protections (_native/protection.c)
+
+@final
+class Protection:
+    """A change of protection on the pages of a buffer: as a ``with`` block, or kept until it is undone.
+
+    The buffer is held from here to the end, so that its memory can be neither freed nor resized. ``__enter__`` and
+    ``__exit__`` protect the pages and give each its previous protection back.
+
+    :param target: an object with a buffer.
+    :param prot: the protection as a number.
+    :param given: what ``__enter__`` returns; the target by default.
+    :raises TypeError: the target has no buffer.
+    :raises ValueError: the target is closed or released, or its buffer a table of pointers.
+    :raises OverflowError: the number does not fit in 64 bits.
+    """
+
+    def __new__(cls, target: object, prot: int, given: object = ..., /) -> Protection: ...
+    @property
+    def address(self) -> int:
+        """The lowest address of the target's bytes."""
+
+    @property
+    def size(self) -> int:
+        """The bytes from the lowest to the highest one."""
+
+    @property
+    def pages(self) -> tuple[int, int]:
+        """Start and stop of the pages that hold them."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the target fills its pages to the last byte, with raw data."""
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether no bytes lie between those of the target."""
+
+    @property
+    def raw(self) -> bool:
+        """Whether the bytes are data, not references to objects, as far as the buffer protocol tells."""
+
+    def arm(self, start: int, stop: int, /) -> None:
+        """Say which pages hold raw data and nothing else: there, blocked accesses may be recovered.
+
+        Without it, those of a target that is whole and raw.
+        """
+
+    def keep(self, atomic: bool, /) -> None:
+        """Protect the pages for good, and hold the buffer until they permit again what they permitted.
+
+        :param atomic: on failure, put back what was applied.
+        :raises RuntimeError: it was used before.
+        :raises OSError: what the registered function makes of the errno.
+        """
+
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+def close_open_pages(start: int, stop: int, /) -> None:
+    """Take back what recovered faults have let through in a range that the caller keeps.
+
+    :raises OSError: a page cannot be closed.
+    """
+
+def set_protection_errors(
+    refused: Callable[[int, int, int, int], BaseException], lost: Callable[[int, int, int, int, int], BaseException], /
+) -> None:
+    """Register what failures become.
+
+    :param refused: makes the exception of a failed mprotect, from ``(errno, start, length, prot)``.
+    :param lost: that of memory that could not be put back, from ``(kind, start, stop, prot, errno)``; kind is 1 for
+        a hole, 2 for another mapping, 3 where the kernel refused, and 0 for memory that could not be looked at first.
     """
 
 # Guards (_native/numpy.c, stacks.c)

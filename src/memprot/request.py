@@ -38,6 +38,10 @@ def _pkey_mprotect(address: int, length: int, prot: int, pkey: int) -> str:
     return f"pkey_mprotect of {_range(address, length)} to {Prot(prot % 2**64)} with key {pkey}"
 
 
+def _protect(address: int, length: int, prot: int) -> str:
+    return f"protect of {_range(address, length)} to {Prot(prot % 2**64)}"
+
+
 def _mremap(address: int, old: int, new: int, flags: int, new_address: int | None) -> str:
     place = "" if new_address is None else f" at {address_text(new_address)}"
     return f"mremap of {_range(address, old)} to {new % 2**64} bytes{place} with flags {address_text(flags)}"
@@ -125,6 +129,8 @@ _REQUESTS: "dict[str, Callable[..., str]]" = {
     "mprotect": _mprotect,
     "pkey_mprotect": _pkey_mprotect,
     "mmap": _mmap,
+    "protect": _protect,
+    "seal": lambda address, length, _: f"seal of {_range(address, length)}",
     "mremap": _mremap,
     "madvise": _madvise,
     "brk": _break,

@@ -16,6 +16,7 @@ from memprot.cli.main import main
 NUMBERS = {
     "x86_64": {
         "memfd_create": 319,
+        "mseal": 462,
         "userfaultfd": 323,
         "clone": 56,
         "mprotect": 10,
@@ -25,6 +26,7 @@ NUMBERS = {
     },
     "aarch64": {
         "memfd_create": 279,
+        "mseal": 462,
         "userfaultfd": 282,
         "clone": 220,
         "mprotect": 226,

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 /// Each returns 0, or -1 with a Python exception set.
+int memprot_add_buffer(PyObject *module);
 int memprot_add_calls(PyObject *module);
 int memprot_add_claim(PyObject *module);
 int memprot_add_crash(PyObject *module);
@@ -16,6 +17,7 @@ int memprot_add_features(PyObject *module);
 int memprot_add_mapping(PyObject *module);
 int memprot_add_maps(PyObject *module);
 int memprot_add_numpy(PyObject *module);
+int memprot_add_protection(PyObject *module);
 int memprot_add_probe(PyObject *module);
 int memprot_add_region(PyObject *module);
 int memprot_add_region_access(PyObject *module);

@@ -5,13 +5,14 @@
 #include "delivery.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t users;
 
-int memprot_engine_acquire(void) {
+static int use(bool look_above) {
     pthread_mutex_lock(&lock);
-    int failed = memprot_fault_install();
+    int failed = look_above || users == 0 ? memprot_fault_install() : 0;
     if (!failed)
         users++;
     pthread_mutex_unlock(&lock);
@@ -19,6 +20,10 @@ int memprot_engine_acquire(void) {
         PyErr_SetFromErrno(PyExc_OSError);
     return failed;
 }
+
+int memprot_engine_acquire(void) { return use(true); }
+
+int memprot_engine_hold(void) { return use(false); }
 
 void memprot_engine_release(void) {
     pthread_mutex_lock(&lock);

@@ -7,5 +7,9 @@
 /// @return 0, or -1 with OSError set and nothing counted.
 int memprot_engine_acquire(void);
 
+/// The same for those who come and go often: where the handlers are installed already, what may stand above them is not
+/// looked at.
+int memprot_engine_hold(void);
+
 /// One user fewer; the last one takes the handlers down.
 void memprot_engine_release(void);

@@ -5,6 +5,7 @@
 #include "engine.h"
 #include "stacks.h"
 
+#include "armed.h"
 #include "calls.h"
 #include "memory_file.h"
 #include "page.h"
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <structmember.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -25,7 +27,7 @@ enum { GUARD_LENGTH = 64 << 10 };
 // Every open region, so that an address finds its owner. Changed and walked with the interpreter held.
 static Region *all;
 
-static void link_region(Region *self) {
+void memprot_region_link(Region *self) {
     self->before = NULL;
     self->next = all;
     if (all)
@@ -62,13 +64,17 @@ static int map_pages(Region *self, int prot, int fd, off_t offset) {
 static int answer_for_pages(Region *self, int prot, int fd, off_t offset) {
     size_t page = memprot_page_size();
     enum memprot_backing backing = self->shared ? MEMPROT_BACKING_SHARED : MEMPROT_BACKING_PRIVATE;
-    if (memprot_overlay_init(&self->overlay, self->data_start, self->data_length / page, backing, MEMPROT_PAGE_REAL,
+    struct memprot_overlay *overlay = calloc(1, sizeof *overlay);
+    if (!overlay)
+        return -1;
+    self->overlay = overlay;
+    if (memprot_overlay_init(overlay, self->data_start, self->data_length / page, backing, MEMPROT_PAGE_REAL,
                              (uint8_t)prot) < 0)
         return -1;
-    self->overlay.offset = offset;
-    if (self->shared && (self->overlay.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
+    overlay->offset = offset;
+    if (self->shared && (overlay->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
         return -1;
-    if (memprot_ranges_add(self->data_start, self->data_start + self->data_length, &self->overlay) < 0)
+    if (memprot_ranges_add(self->data_start, self->data_start + self->data_length, overlay) < 0)
         return -1;
     if (!self->guarded)
         return 0;
@@ -83,21 +89,27 @@ static int answer_for_pages(Region *self, int prot, int fd, off_t offset) {
     return memprot_ranges_add(data_stop, self->map_start + self->map_length, &self->guards);
 }
 
+void memprot_region_forget(struct memprot_overlay *overlay) {
+    if (!overlay->prot)
+        return;
+    memprot_ranges_remove(overlay);
+    memprot_record_close_pages(overlay, 0, overlay->pages);
+    if (overlay->fd >= 0)
+        close(overlay->fd);
+    memprot_overlay_deinit(overlay);
+}
+
 // Gives back whatever there is; safe on a region that was only half made.
 static int release(Region *self) {
-    struct memprot_overlay *overlays[] = {&self->overlay, &self->guards};
     int failed = 0;
-    for (size_t i = 0; i < 2; i++) {
-        if (!overlays[i]->prot)
-            continue;
-        memprot_ranges_remove(overlays[i]);
-        memprot_record_close_pages(overlays[i], 0, overlays[i]->pages);
-        if (overlays[i]->fd >= 0)
-            close(overlays[i]->fd);
-        memprot_overlay_deinit(overlays[i]);
-    }
+    if (self->overlay)
+        memprot_region_forget(self->overlay);
+    memprot_region_forget(&self->guards);
+    free(self->overlay);
+    self->overlay = NULL;
     if (self->map_start) {
-        failed = munmap((void *)self->map_start, self->map_length);
+        // What is sealed stays until the process ends, and what is not sealed of the same Region with it.
+        failed = self->sealed ? 0 : munmap((void *)self->map_start, self->map_length);
         self->map_start = 0;
     }
     return failed;
@@ -154,7 +166,7 @@ static int region_init(Region *self, PyObject *args, PyObject *keywords) {
         return -1;
     }
     self->stack = memprot_stack_capture();
-    link_region(self);
+    memprot_region_link(self);
     return 0;
 }
 
@@ -193,9 +205,9 @@ static void region_dealloc(Region *self) {
 
 // None when pages differ.
 static int uniform_prot(Region *self, uint8_t *ret) {
-    *ret = self->overlay.prot[0];
-    for (size_t page = 1; page < self->overlay.pages; page++) {
-        if (self->overlay.prot[page] != *ret)
+    *ret = self->overlay->prot[0];
+    for (size_t page = 1; page < self->overlay->pages; page++) {
+        if (self->overlay->prot[page] != *ret)
             return -1;
     }
     return 0;
@@ -211,30 +223,16 @@ static PyObject *region_get_prot(Region *self, void *unused) {
     return PyLong_FromLong(prot);
 }
 
-// page_protections(first, count) -> bytes, one per page
-static PyObject *region_page_protections(Region *self, PyObject *args) {
-    Py_ssize_t first, count;
-    if (memprot_region_check_open(self) < 0 || !PyArg_ParseTuple(args, "nn:page_protections", &first, &count))
-        return NULL;
-    if (first < 0 || count < 0 || (size_t)first > self->overlay.pages ||
-        (size_t)count > self->overlay.pages - (size_t)first)
-        return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count, first);
-    return PyBytes_FromStringAndSize((char *)self->overlay.prot + first, count);
-}
-
 // protect_pages(first, count, prot)
 static PyObject *region_protect_pages(Region *self, PyObject *args) {
     Py_ssize_t first, count;
     int prot, failed;
     if (memprot_region_check_open(self) < 0 || !PyArg_ParseTuple(args, "nni:protect_pages", &first, &count, &prot))
         return NULL;
-    if (first < 0 || count < 0 || (size_t)first > self->overlay.pages ||
-        (size_t)count > self->overlay.pages - (size_t)first)
+    if (first < 0 || count < 0 || (size_t)first > self->overlay->pages ||
+        (size_t)count > self->overlay->pages - (size_t)first)
         return PyErr_Format(PyExc_ValueError, "%zd pages from page %zd on are not all of the Region's", count, first);
-    do {
-        memprot_record_close_pages(&self->overlay, (size_t)first, (size_t)count);
-        failed = memprot_overlay_protect(&self->overlay, (size_t)first, (size_t)count, (uint8_t)prot);
-    } while (failed && errno == EBUSY);
+    failed = count == 0 ? 0 : memprot_armed_change(self->overlay, (size_t)first, (size_t)count, (unsigned)prot);
     if (failed)
         return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
@@ -278,11 +276,26 @@ static PyObject *region_at(PyObject *module, PyObject *value) {
     Py_RETURN_NONE;
 }
 
+// seal_region(start, stop) -> whether that memory is a Region's: it then stays when the Region is closed
+static PyObject *seal_region(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned long long start, stop;
+    if (!PyArg_ParseTuple(args, "KK:seal_region", &start, &stop))
+        return NULL;
+    for (Region *region = all; region; region = region->next) {
+        if (start - region->map_start >= region->map_length || start == stop)
+            continue;
+        region->sealed = true;
+        Py_RETURN_TRUE;
+    }
+    Py_RETURN_FALSE;
+}
+
 static PyMethodDef region_methods[] = {
     {"close", (PyCFunction)region_close, METH_NOARGS, DOC_Region_close},
     {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_FASTCALL | METH_KEYWORDS, DOC_Region_read},
     {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_FASTCALL | METH_KEYWORDS, DOC_Region_write},
-    {"page_protections", (PyCFunction)region_page_protections, METH_VARARGS, DOC_Region_page_protections},
+    {"_split", (PyCFunction)memprot_region_split, METH_VARARGS, DOC_Region__split},
     {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},
 };
@@ -330,6 +343,7 @@ static PyType_Spec region_spec = {
 
 static PyMethodDef methods[] = {
     {"region_at", region_at, METH_O, DOC_region_at},
+    {"seal_region", seal_region, METH_VARARGS, DOC_seal_region},
     {NULL, NULL, 0, NULL},
 };
 

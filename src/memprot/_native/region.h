@@ -14,8 +14,9 @@ typedef struct Region {
     size_t map_length;
     uintptr_t data_start; // the pages that hold the bytes
     size_t data_length;
-    struct memprot_overlay overlay, guards;
-    bool shared, guarded;
+    struct memprot_overlay *overlay; // of its own, so that a part can take another's place
+    struct memprot_overlay guards;
+    bool shared, guarded, sealed;
     uint32_t stack;
     Py_ssize_t exports; // buffers handed out and copies under way: the memory must stay
     struct Region *next, *before;
@@ -24,6 +25,15 @@ typedef struct Region {
 
 /// @return 0, or -1 with ValueError set when the region is closed.
 int memprot_region_check_open(Region *self);
+
+/// Adds it to those that an address is looked up in.
+void memprot_region_link(Region *self);
+
+/// Withdraws an overlay, closes its pages and descriptor, and releases what it holds; nothing when it was never made.
+void memprot_region_forget(struct memprot_overlay *overlay);
+
+/// Splits off a Region (region_split.c).
+PyObject *memprot_region_split(Region *self, PyObject *args);
 
 // The slots and methods that touch the bytes (region_access.c).
 Py_ssize_t memprot_region_length(Region *self);

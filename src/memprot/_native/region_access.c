@@ -252,8 +252,8 @@ int memprot_region_get_buffer(Region *self, Py_buffer *view, int flags) {
     if (memprot_region_check_open(self) < 0)
         return -1;
     bool readonly = false;
-    for (size_t page = 0; page < self->overlay.pages; page++)
-        readonly |= !(self->overlay.prot[page] & PROT_WRITE);
+    for (size_t page = 0; page < self->overlay->pages; page++)
+        readonly |= !(self->overlay->prot[page] & PROT_WRITE);
     if (readonly && (flags & PyBUF_WRITABLE)) {
         PyErr_SetString(PyExc_BufferError, "the Region is not writable now; protect it with \"rw-\" first");
         return -1;

@@ -35,7 +35,8 @@ class FaultError(Exception):
         cause: ``"unmapped"``, ``"protection"``, ``"guard"``, ``"key"`` or ``"bus"``.
         key: the protection key that forbids the access to this thread, where the cause is ``"key"``; else None.
         region: the :class:`memprot.Region` it belongs to, or None.
-        offset: bytes from the start of the region, or of the guarded block, or None.
+        offset: bytes from the start of the region, of the guarded block, or of what was given to
+            :func:`memprot.protect`; None where none is known.
         others: further faults of the same thread that were raised together with this one.
 
     Example:
@@ -127,6 +128,8 @@ class FaultError(Exception):
             return f"{place}, to which the thread has no right: it lies under protection key {self.key}"
         if self.region is not None:
             return f"{place}, byte {self.offset} of a Region whose {self.cause} forbids it"
+        if record is not None and record.block is not None:
+            return f"{place}, byte {self.offset} of {_bytes(record.block.nbytes)} whose protection forbids it"
         return f"{place}, where {_REASONS.get(self.cause or '', 'nothing allows it')}"
 
     def _join(self, later: FaultError) -> None:

@@ -128,7 +128,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
         kind = "unmapped"
     elif native.key != NO_KEY:
         kind = "key"
-    if block:
+    if block and native.guard:
         kind, distance = place_beside(native.address, *block[:2])
     return FaultRecord(
         kind=kind,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import memprot._native as _native
 import memprot.calls as calls
-from memprot.errors import ProtectionError
+from memprot.diagnosis.factory import diagnosed
 from memprot.flags import Advice, MapFlag
+from memprot.memory.sealing import seal
 from memprot.prot import PAGE_SIZE, Prot, as_prot
 from memprot.space.maps import AddressSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
     import numpy
@@ -141,8 +139,8 @@ class Region(_native.Region):
         try:
             super().__init__(size, int(wanted), bool(shared), name, huge, _SIDES[side], fd, offset)
         except OSError as error:
-            flags = MapFlag.SHARED if shared else MapFlag.PRIVATE
-            raise ProtectionError(error.errno or 0, "mmap", (0, size, wanted, flags, fd, offset)) from None
+            flags = (MapFlag.SHARED if shared else MapFlag.PRIVATE) | (MapFlag.ANONYMOUS if fd < 0 else 0)
+            raise diagnosed(error.errno or 0, "mmap", (0, size, wanted, flags, fd, offset)) from None
 
     @property
     def prot(self) -> Prot | None:
@@ -184,7 +182,7 @@ class Region(_native.Region):
             self.protect_pages(first, count, prot)
         except OSError as error:
             address = self.extent[0] + first * PAGE_SIZE
-            raise ProtectionError(error.errno or 0, "mprotect", (address, count * PAGE_SIZE, prot)) from None
+            raise diagnosed(error.errno or 0, "mprotect", (address, count * PAGE_SIZE, prot)) from None
 
     def protect(self, prot: Protection, start: int = 0, stop: int | None = None) -> None:
         """Change the protection of its pages.
@@ -200,22 +198,23 @@ class Region(_native.Region):
         first, count = self._pages(start, stop)
         self._protect_pages(first, count, int(as_prot(prot)))
 
-    @contextmanager
-    def protected(self, prot: Protection, start: int = 0, stop: int | None = None) -> Iterator[Region]:
+    def protected(self, prot: Protection, start: int = 0, stop: int | None = None) -> _native.Protection:
         """Change the protection within a ``with`` block; afterwards every page has its previous one again.
 
+        :param prot: the protection inside.
+        :param start: byte offset, a multiple of the page size.
+        :param stop: byte offset, a multiple of the page size or the end, which is the default.
+        :raises ValueError: the range does not fit the pages, or the region is closed.
+        :raises memprot.ProtectionError: the kernel refuses; every page then has its previous protection.
         :raises BufferError: the region is closed inside the block.
         """
+        return _native.Protection(self._view(start, stop), int(as_prot(prot)), self)
+
+    def _view(self, start: int, stop: int | None) -> memoryview:
         first, count = self._pages(start, stop)
-        before = self.page_protections(first, count)
-        with memoryview(self):  # holds the memory: closing it in here is an error
-            self._protect_pages(first, count, int(as_prot(prot)))
-            try:
-                yield self
-            finally:
-                for previous, run in groupby(range(count), key=before.__getitem__):
-                    pages = list(run)
-                    self._protect_pages(first + pages[0], len(pages), previous)
+        lead = self.address - self.extent[0]
+        low, high = max(0, first * PAGE_SIZE - lead), max(0, (first + count) * PAGE_SIZE - lead)
+        return memoryview(self)[low:high]
 
     def array(
         self, dtype: numpy.typing.DTypeLike, shape: int | tuple[int, ...] | None = None
@@ -251,6 +250,64 @@ class Region(_native.Region):
         :raises memprot.ProtectionError: the kernel refuses, as it does for locked pages.
         """
         self._advise(Advice.DONTNEED, start, stop)
+
+    def lock(self, start: int = 0, stop: int | None = None) -> None:
+        """Keep the pages in memory: they are read in now and never swapped out. A forked child's copy is not locked.
+
+        :param start: byte offset, a multiple of the page size.
+        :param stop: byte offset, a multiple of the page size or the end, which is the default.
+        :raises ValueError: the range does not fit the pages, or the region is closed.
+        :raises memprot.ProtectionError: ENOMEM or EAGAIN beyond RLIMIT_MEMLOCK, and for pages that permit nothing,
+            which cannot be read in.
+
+        Source: mlock(2).
+        """
+        first, count = self._pages(start, stop)
+        if count:
+            calls.mlock(self.extent[0] + first * PAGE_SIZE, count * PAGE_SIZE)
+
+    def unlock(self, start: int = 0, stop: int | None = None) -> None:
+        """Let the pages be swapped out again, however often they were locked.
+
+        :raises ValueError: the range does not fit the pages, or the region is closed.
+        :raises memprot.ProtectionError: the kernel refuses.
+
+        Source: munlock(2).
+        """
+        first, count = self._pages(start, stop)
+        if count:
+            calls.munlock(self.extent[0] + first * PAGE_SIZE, count * PAGE_SIZE)
+
+    def seal(self, start: int = 0, stop: int | None = None) -> None:
+        """Seal the pages until the process ends, as :func:`memprot.seal` does. There is no way back.
+
+        Closing the Region afterwards is allowed; its memory, all of it, then stays until the process ends.
+
+        :raises ValueError: the range does not fit the pages, or the region is closed.
+        :raises memprot.ProtectionError: the kernel cannot seal (``Reason.NOT_SUPPORTED``).
+
+        Source: mseal(2).
+        """
+        seal(self._view(start, stop))
+
+    def split(self, offset: int) -> tuple[Region, Region]:
+        """Give the pages from an offset on to a new Region; this one keeps those before it.
+
+        Nothing is copied or moved: each part is protected, sealed and closed by itself from then on.
+
+        :param offset: in bytes, a multiple of the page size inside the Region.
+        :return: this Region and the new one.
+        :raises ValueError: no such offset; the Region is closed, guarded or partly sealed.
+        :raises BufferError: buffers of it are in use.
+        """
+        first, count = self._pages(offset, None)
+        if first == 0 or count == 0:
+            raise ValueError(f"offset {offset} leaves one part empty; split between its {self.size} bytes")
+        if self.guarded:
+            raise ValueError("a guarded Region cannot be split: its guards belong to the whole of it")
+        rest = type(self).__new__(type(self))
+        self._split(first, rest)
+        return self, rest
 
     def __enter__(self) -> Region:
         return self
