@@ -50,13 +50,3 @@ int memprot_near_mapping_limit(void) {
         return !counts_first();
     return 1;
 }
-
-// May run in a signal handler.
-int memprot_has_room_for(size_t size) {
-    // Where the process locks all its future memory, what is mapped is filled at once.
-    const size_t most = 1 << 20;
-    if (size > most)
-        return 0;
-    void *trial = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return trial != MAP_FAILED && munmap(trial, size) == 0;
-}

@@ -1,7 +1,6 @@
 // Facts about our own memory that no file tells quickly: asked by calls that change nothing.
 #pragma once
 
-#include <stddef.h>
 #include <stdint.h>
 
 /// Ask whether the mapping that holds a page is sealed (mseal(2)), by moving the page to where it is.
@@ -12,8 +11,3 @@ int memprot_seems_sealed(uintptr_t page);
 /// Ask whether two more mappings would be too many, by moving a page that is nowhere.
 /// @return 1 perhaps, or this kernel does not tell: count them; 0 no. May run in a signal handler.
 int memprot_near_mapping_limit(void);
-
-/// Ask whether the kernel lets the process have so many more bytes of private writable memory, by mapping them
-/// for a moment.
-/// @return 1 yes; 0 no, or they are too many to try. May run in a signal handler.
-int memprot_has_room_for(size_t size);

@@ -829,6 +829,9 @@ def set_mapping_types(as_prot: Callable[[Prot | str | int], Prot], kind: Callabl
 class MapsFile:
     """The /proc/PID/maps of one process, kept open for questions about single addresses.
 
+    Our own is read with no descriptor left too, by a process made for it that shares the memory. A descriptor that
+    somebody else closed is noticed and not used again.
+
     :param pid: the process; None for the one that asks, which after a fork is the child.
     :raises OSError: with the errno of open(2).
     :raises TypeError: for a pid that is no int.
@@ -930,18 +933,14 @@ def near_mapping_limit() -> bool:
     True
     """
 
-def has_room_for(size: int, /) -> bool:
-    """Whether the process may have so many more bytes of private writable memory; True is certain.
+def overcommit_mode() -> int:
+    """vm.overcommit_memory, read from a file that stays open; -1 where it cannot be read so.
 
-    :param size: in bytes. More than 1 MiB is not tried.
-
-    They are mapped for a moment: it is the kernel's own accounting that answers.
-
-    Source: mmap(2), mm/vma.c.
+    Source: proc_sys_vm(5).
 
     >>> from memprot import _native
-    >>> _native.has_room_for(4096), _native.has_room_for(1 << 60)
-    (True, False)
+    >>> _native.overcommit_mode() in (-1, 0, 1, 2)
+    True
     """
 
 def stack_address() -> int:

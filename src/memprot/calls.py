@@ -12,7 +12,6 @@ kernel. A failure is a :class:`memprot.ProtectionError` with the kernel's errno.
 """
 
 import memprot._native as _native
-import memprot.errors as _errors  # noqa: F401 - registers the exception that these functions raise
 from memprot._native import (
     brk,
     get_mempolicy,

@@ -150,7 +150,8 @@ class Elsewhere:
         self._ask("fill")
 
     def change(self, start: int, length: int, prot: int) -> "Outcome":
-        return self._ask("change", start, length, prot)
+        outcome: Outcome = self._ask("change", start, length, prot)
+        return outcome
 
     def _ask(self, name: str, *arguments: int) -> Any:
         self._connection.send((name, arguments))

@@ -14,6 +14,7 @@ from memprot import PAGE_SIZE, AddressSpace, Prot, ProtectionError, Reason, Regi
 from memprot.calls import MapFlag
 
 COMPARE = Path(__file__).parent / "compare_check.py"
+COUNT = 40_000 if os.environ.get("MEMPROT_FUZZ") else 3000
 CONDITIONS = ["", "sealed", "mdwe", "personality", "mdwe personality", "data sealed", "pid", "pid personality sealed"]
 
 
@@ -22,10 +23,10 @@ def test_it_agrees_with_the_kernel_about_random_requests(conditions: str) -> Non
     missing = [name for name in ("mdwe", "mseal") if name[:4] in conditions and not features.available(name)]
     if missing or ("sealed" in conditions and not features.available("mseal")):
         pytest.skip("this kernel does not have it")
-    command = [sys.executable, COMPARE, "7", "3000", *conditions.split()]
+    command = [sys.executable, str(COMPARE), "7", str(COUNT), *conditions.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("3000 ")
+    assert done.stdout.startswith(f"{COUNT} ")
     assert {"ok", "hole", "file_read_only"} <= set(done.stdout.split())
 
 
@@ -201,3 +202,23 @@ def test_growing_down_begins_at_the_start_of_the_stack() -> None:
     assert check(stack + PAGE_SIZE, PAGE_SIZE, "r--+growsdown")
     assert check(stack, PAGE_SIZE, "r--+growsup").reason is Reason.NOT_GROWING
     calls.munmap(stack, 2 * PAGE_SIZE)
+
+
+def test_huge_pages_are_changed_whole() -> None:
+    flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.HUGETLB | MapFlag.NORESERVE
+    size = 1 << 30
+    try:
+        huge = calls.mmap(0, size, 3, flags)
+    except ProtectionError as error:
+        assert error.reason in (Reason.NOT_SUPPORTED, Reason.OUT_OF_MEMORY)
+        return
+    for start, length in ((0, PAGE_SIZE), (size // 2, PAGE_SIZE), (PAGE_SIZE, size - PAGE_SIZE), (0, size // 2)):
+        told = check(huge + start, length, "r--")
+        try:
+            calls.mprotect(huge + start, length, Prot.READ)
+        except ProtectionError as error:
+            assert (told.errno, told.reason, told.start) == (error.errno, error.reason, error.start)
+            assert error.reason is Reason.SPECIAL_MAPPING
+        else:
+            assert told
+    calls.munmap(huge, size)

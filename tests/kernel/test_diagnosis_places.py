@@ -2,15 +2,13 @@
 
 import os
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from memprot import PAGE_SIZE, AddressSpace, Prot, ProtectionError, Reason, calls
 from memprot.calls import MapFlag
-from memprot.diagnosis import factory
+from memprot.diagnosis.causes import CAUSES
 
 ANONYMOUS = MapFlag.PRIVATE | MapFlag.ANONYMOUS
 # Where the kernel puts nothing by itself.
@@ -143,7 +141,7 @@ def test_what_goes_wrong_while_looking_for_a_cause_leaves_the_error_as_it_was(
         def fail(*_: object, kind: type[Exception] = failing) -> None:
             raise kind
 
-        monkeypatch.setitem(factory.CAUSES, "mprotect", fail)
+        monkeypatch.setitem(CAUSES, "mprotect", fail)
         error = failure(pages + 1, PAGE_SIZE, 1)
         assert (error.errno, error.reason, error.hint, error.start) == (22, None, None, None)
         assert str(error).endswith("failed with EINVAL (Invalid argument)")
@@ -153,39 +151,6 @@ def test_an_interrupt_while_looking_for_a_cause_is_not_lost(pages: int, monkeypa
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(factory.CAUSES, "mprotect", interrupt)
+    monkeypatch.setitem(CAUSES, "mprotect", interrupt)
     with pytest.raises(KeyboardInterrupt):
         calls.mprotect(pages + 1, PAGE_SIZE, 1)
-
-
-FULL = """
-from memprot import PAGE_SIZE, AddressSpace, ProtectionError, calls, check
-from memprot.calls import MapFlag
-from tests.kernel.provocations.case import fill_mappings, mapped
-
-start = mapped(5)
-fill_mappings(spare=0)
-ballast = []
-try:
-    while True:
-        ballast.append(bytearray(200_000))  # nothing is left that Python could take without a new mapping
-except MemoryError:
-    pass
-told = check(start + PAGE_SIZE, PAGE_SIZE, 1)
-try:
-    calls.mprotect(start + PAGE_SIZE, PAGE_SIZE, 1)
-except ProtectionError as error:
-    found = error
-ballast.clear()
-assert (found.reason, found.mapping.start, found.mapping.stop) == ("mapping_limit", start, start + 5 * PAGE_SIZE)
-assert (told.errno, told.reason, told.start) == (found.errno, found.reason, found.start)
-assert AddressSpace().find(start) == found.mapping
-print(found)
-"""
-
-
-def test_the_limit_of_mappings_is_told_where_python_can_hardly_allocate() -> None:
-    done = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    assert "vm.max_map_count is" in done.stdout
-    assert "has to be split into 3" in done.stdout

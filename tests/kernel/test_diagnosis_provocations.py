@@ -59,7 +59,7 @@ def test_every_reason_has_a_provocation_or_is_known_to_have_none() -> None:
 
 
 def test_the_table_of_the_documentation_is_what_the_provocations_give() -> None:
-    command = [sys.executable, ROOT / "tools" / "errors_table.py"]
+    command = [sys.executable, str(ROOT / "tools" / "errors_table.py")]
     made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     kept = (ROOT / "docs" / "errors.md").read_text().split(BEGIN)[1].split("\n<!-- end -->")[0].splitlines()
     assert len(made) == len(kept)

@@ -2,6 +2,7 @@
 #include "binding.h"
 
 #include "docstrings.h"
+#include "kept_file.h"
 #include "maps.h"
 #include "own_file.h"
 #include "proc_text.h"
@@ -10,7 +11,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #if PY_VERSION_HEX < 0x030d0000
@@ -19,11 +19,9 @@
 #endif
 
 typedef struct {
-    PyObject_HEAD int directory; // /proc/PID, which stays with that process when its number is given to
-                                 // another; -1: ourselves
-    int file;                    // its maps, for find(); -1: not opened yet
-    dev_t device;                // which file that is: a program may close descriptors that it did not open
-    ino_t inode;
+    PyObject_HEAD int directory;   // /proc/PID, which stays with that process when its number is given to
+                                   // another; -1: ourselves
+    struct memprot_kept_file file; // its maps, for find()
     unsigned generation;
 } MapsFile;
 
@@ -43,39 +41,17 @@ static int open_text(const MapsFile *self, const char *name) {
 
 static int no_descriptor_left(int error) { return error == EMFILE || error == ENFILE; }
 
-static int is_open(const MapsFile *self) {
-    struct stat found;
-    return self->file >= 0 && fstat(self->file, &found) == 0 && found.st_dev == self->device &&
-           found.st_ino == self->inode;
-}
-
 static int is_current(const MapsFile *self) {
-    return (self->directory >= 0 || self->generation == generation) && is_open(self);
-}
-
-static void forget_file(MapsFile *self) {
-    if (is_open(self))
-        close(self->file);
-    self->file = -1;
+    return (self->directory >= 0 || self->generation == generation) && memprot_kept_file_is_open(&self->file);
 }
 
 static int open_file(MapsFile *self) {
-    struct stat found;
-    forget_file(self);
+    memprot_kept_file_deinit(&self->file);
     int fd = open_text(self, "maps");
     if (fd < 0)
         return -1;
-    if (fstat(fd, &found) < 0) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        return -1;
-    }
-    self->file = fd;
-    self->device = found.st_dev;
-    self->inode = found.st_ino;
     self->generation = generation;
-    return 0;
+    return memprot_kept_file_set(&self->file, fd);
 }
 
 static PyObject *maps_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
@@ -90,7 +66,8 @@ static PyObject *maps_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     MapsFile *self = (MapsFile *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
-    self->directory = self->file = -1;
+    self->directory = -1;
+    memprot_kept_file_init(&self->file);
     int failed = 0;
     if (pid != Py_None) {
         char path[64];
@@ -110,7 +87,7 @@ static PyObject *maps_new(PyTypeObject *type, PyObject *args, PyObject *keywords
 static void maps_dealloc(PyObject *object) {
     MapsFile *self = (MapsFile *)object;
     PyTypeObject *type = Py_TYPE(object);
-    forget_file(self);
+    memprot_kept_file_deinit(&self->file);
     if (self->directory >= 0)
         close(self->directory);
     type->tp_free(object);
@@ -157,7 +134,7 @@ static PyObject *maps_read(PyObject *object, PyObject *Py_UNUSED(ignored)) {
         // No descriptor is left. The one at hand serves a single reader at a time, so the others have to
         // wait.
         Py_BEGIN_CRITICAL_SECTION(object);
-        status = memprot_maps_read(self->file, &maps);
+        status = memprot_maps_read(self->file.fd, &maps);
         error = errno;
         Py_END_CRITICAL_SECTION();
     } else if (fd < 0 && no_descriptor_left(error) && self->directory < 0) {
@@ -191,13 +168,13 @@ static int search_maps(int fd, void *context) {
 // After a fork or an execve the open file speaks of another address space than the process has.
 static int find_mapping(MapsFile *self, struct search *search) {
     if (is_current(self)) {
-        if (search_maps(self->file, search) == 0)
+        if (search_maps(self->file.fd, search) == 0)
             return 0;
         if (errno != ESRCH)
             return -1;
     }
     if (open_file(self) == 0)
-        return search_maps(self->file, search);
+        return search_maps(self->file.fd, search);
     if (self->directory >= 0 || !no_descriptor_left(errno))
         return -1;
     return memprot_with_own_file("/proc/self/maps", search_maps, search);

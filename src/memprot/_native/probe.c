@@ -2,7 +2,12 @@
 #include "binding.h"
 
 #include "docstrings.h"
+#include "kept_file.h"
 #include "probe.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
 
 static PyObject *seems_sealed(PyObject *Py_UNUSED(module), PyObject *argument) {
     int negative;
@@ -19,12 +24,27 @@ static PyObject *near_mapping_limit(PyObject *Py_UNUSED(module), PyObject *Py_UN
     return PyBool_FromLong(memprot_near_mapping_limit());
 }
 
-static PyObject *has_room_for(PyObject *Py_UNUSED(module), PyObject *argument) {
-    int negative;
-    uint64_t size;
-    if (memprot_as_number("has_room_for", "size", argument, &negative, &size) < 0)
-        return NULL;
-    return PyBool_FromLong(memprot_has_room_for(size));
+// -1: it cannot be kept open.
+static int kept_overcommit_mode(void) {
+    static struct memprot_kept_file file = {.fd = -1};
+    char digit;
+    if (!memprot_kept_file_is_open(&file)) {
+        int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || memprot_kept_file_set(&file, fd) < 0)
+            return -1;
+    }
+    return pread(file.fd, &digit, 1, 0) == 1 ? digit - '0' : -1;
+}
+
+static PyObject *overcommit_mode(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    int mode = -1;
+    // Never waited for: after a fork nobody may be left to give it back.
+    if (pthread_mutex_trylock(&lock) == 0) {
+        mode = kept_overcommit_mode();
+        pthread_mutex_unlock(&lock);
+    }
+    return PyLong_FromLong(mode);
 }
 
 static PyObject *stack_address(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
@@ -33,7 +53,7 @@ static PyObject *stack_address(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 
 static PyMethodDef methods[] = {
     {"stack_address", stack_address, METH_NOARGS, DOC_stack_address},
-    {"has_room_for", has_room_for, METH_O, DOC_has_room_for},
+    {"overcommit_mode", overcommit_mode, METH_NOARGS, DOC_overcommit_mode},
     {"seems_sealed", seems_sealed, METH_O, DOC_seems_sealed},
     {"near_mapping_limit", near_mapping_limit, METH_NOARGS, DOC_near_mapping_limit},
     {NULL, NULL, 0, NULL},

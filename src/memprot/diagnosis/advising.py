@@ -111,8 +111,8 @@ def madvise_cause(number: int, address: int, length: int, advice: int) -> Refusa
 def _is_known(advice: int) -> bool:
     try:
         _native.madvise(0, 0, advice)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != errno.EINVAL
     return True
 
 
@@ -181,10 +181,9 @@ def process_madvise_cause(
     if number == errno.EINVAL:
         if flags:
             return Refusal(number, Reason.UNKNOWN_FLAGS, f"process_madvise knows no flags {flags:#x}", "pass 0")
-        for address, length in ranges:
-            refusal = _range(number, address & _WORD, length & _WORD)
-            if refusal is not None:
-                return refusal
+        for start, _ in ranges:
+            if start % PAGE_SIZE:
+                return misaligned(start & _WORD)
         said = f"the advice {advice:d} is unknown, or not one that another process may be given"
         return Refusal(number, Reason.UNKNOWN_FLAGS, said, "use Advice.COLD, PAGEOUT, WILLNEED or COLLAPSE")
     return None

@@ -12,7 +12,8 @@ from memprot.diagnosis.advising import (
 from memprot.diagnosis.files import made_file_cause, memfd_create_cause, memfd_secret_cause
 from memprot.diagnosis.keys import key_cause, pkey_alloc_cause, rights_cause
 from memprot.diagnosis.locking import mlock_cause, mlockall_cause, mseal_cause
-from memprot.diagnosis.placing import brk_cause, mmap_cause, mremap_cause, munmap_cause, sbrk_cause
+from memprot.diagnosis.moving import mremap_cause
+from memprot.diagnosis.placing import brk_cause, mmap_cause, munmap_cause, sbrk_cause
 from memprot.diagnosis.protection import mprotect_cause
 from memprot.diagnosis.settings import mbind_cause, policy_cause, set_mdwe_cause
 

@@ -40,14 +40,23 @@ def mprotect_cause(number: int, address: int, length: int, prot: int, key: int =
         refusal = key_cause(number, key)
         if refusal is not None:
             return refusal
-    walk = Walk(process)
+    # A seal gives EPERM and nothing else does, so whoever got past it with another errno met none.
+    walk = Walk(process, process.seems_sealed if number == errno.EPERM else _never)
     refusal = walk.refusal(request)
+    if refusal is None and number == errno.EPERM:
+        walk = Walk(process)
+        refusal = walk.refusal(request)
     if refusal is None or refusal.errno != number:
         refusal = _unforeseen(process, number, request)
     if refusal is None or walk.start is None:
         return refusal
     stop = refusal.start if refusal.start is not None else walk.start
     return refusal._replace(applied=_changed(process, walk.start, stop, request))
+
+
+def _never(mapping: Mapping, start: int) -> bool:
+    del mapping, start
+    return False
 
 
 def _unforeseen(process: Process, number: int, request: Request) -> Refusal | None:

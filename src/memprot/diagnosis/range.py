@@ -6,15 +6,28 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import memprot._native as _native
-from memprot.diagnosis.place import span
+from memprot.diagnosis.place import amount, named, span
 from memprot.diagnosis.refusal import Refusal
 from memprot.prot import PAGE_SIZE
 from memprot.reason import Reason
 
 if TYPE_CHECKING:
+    from memprot._native import Mapping
     from memprot.diagnosis.process import Process
 
-__all__ = ["beyond_the_last", "first_hole", "hole", "misaligned", "wraps"]
+__all__ = [
+    "bad_argument",
+    "beyond_the_last",
+    "ends_outside",
+    "first_hole",
+    "hole",
+    "misaligned",
+    "no_length",
+    "outside",
+    "special_mapping",
+    "whole_pages",
+    "wraps",
+]
 
 _HALF = 1 << 63
 
@@ -108,3 +121,82 @@ def _last() -> int:
     if os.uname().machine != "x86_64":
         return 1 << 52
     return (1 << 56 if b" la57 " in _native.read_small_file("/proc/cpuinfo") else 1 << 47) - PAGE_SIZE
+
+
+def whole_pages(length: int) -> int:
+    """A length rounded up to whole pages.
+
+    >>> from memprot import PAGE_SIZE
+    >>> from memprot.diagnosis.range import whole_pages
+    >>> whole_pages(1) == PAGE_SIZE
+    True
+    """
+    return -(-length // PAGE_SIZE) * PAGE_SIZE
+
+
+def bad_argument(number: int, said: str, hint: str) -> Refusal:
+    """An argument that the kernel does not take, for a reason of its own.
+
+    >>> from memprot.diagnosis.range import bad_argument
+    >>> bad_argument(22, "the length is 0", "ask for more").reason
+    <Reason.BAD_ARGUMENT: 'bad_argument'>
+    """
+    return Refusal(number, Reason.BAD_ARGUMENT, said, hint)
+
+
+def no_length(number: int) -> Refusal:
+    """A length of 0 where there has to be something.
+
+    >>> from memprot.diagnosis.range import no_length
+    >>> no_length(22).explanation
+    'the length is 0'
+    """
+    return bad_argument(number, "the length is 0", "ask for at least one byte")
+
+
+def outside(number: int, start: int, length: int) -> Refusal:
+    """A range that no program can have.
+
+    >>> from memprot.diagnosis.range import outside
+    >>> outside(22, 1 << 63, 4096).reason
+    <Reason.OUTSIDE: 'outside'>
+    """
+    return Refusal(
+        number,
+        Reason.OUTSIDE,
+        f"{amount(length)} from {start:#x} on end beyond the addresses a program can have",
+        "check the address and the length",
+        start,
+        min(start + length, 2**64 - 1),
+    )
+
+
+def ends_outside(start: int, length: int) -> bool:
+    """Whether a range ends beyond the addresses that a program can have.
+
+    >>> from memprot.diagnosis.range import ends_outside
+    >>> ends_outside(0, 1 << 62), ends_outside(0, 4096)
+    (True, False)
+    """
+    return length > 0 and beyond_the_last(start + whole_pages(length) - 1)
+
+
+def special_mapping(number: int, mapping: "Mapping", what: str) -> Refusal:
+    """A mapping of a kind with which something cannot be done.
+
+    :param what: as a verb.
+
+    >>> from memprot import Mapping
+    >>> from memprot.diagnosis.range import special_mapping
+    >>> special_mapping(22, Mapping(0x1000, 0x2000, "r--"), "grow").explanation
+    'the mapping 0x1000-0x2000 (r--, private, no file) cannot grow'
+    """
+    return Refusal(
+        number,
+        Reason.SPECIAL_MAPPING,
+        f"{named(mapping)} cannot {what}",
+        "leave it as it is",
+        mapping.start,
+        mapping.stop,
+        mapping,
+    )

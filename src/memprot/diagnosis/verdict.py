@@ -68,6 +68,8 @@ def check(address: int, length: int, prot: Prot | str | int, pid: int | None = N
     another process PR_SET_MDWE, which nobody can read; and where the number of mappings is at its limit,
     whether two neighbours merge is judged by what /proc shows of them.
 
+    The first question about our own process opens two files of /proc, which stay open for the next ones.
+
     Source: mprotect(2), do_mprotect_pkey in mm/mprotect.c.
 
     >>> from memprot import Region, check
@@ -121,6 +123,5 @@ def _moves_tell_seals() -> bool:
 
 
 def _is_sealed(mapping: Mapping, start: int) -> bool:
-    if _moves_tell_seals() and _native.seems_sealed(start) is False:
-        return False
-    return Process().is_sealed(mapping)
+    process = Process(maps=_our_maps())
+    return process.seems_sealed(mapping, start) if _moves_tell_seals() else process.is_sealed(mapping)

@@ -7,12 +7,13 @@ Source: do_mprotect_pkey and mprotect_fixup in mm/mprotect.c, mm/vma.c.
 """
 
 import errno
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from memprot.diagnosis.forbidden import forbidden
-from memprot.diagnosis.limits import data_limit, mapping_limit, overcommit
+from memprot.diagnosis.limits import beyond_promise, data_limit, mapping_limit
 from memprot.diagnosis.place import amount, named
-from memprot.diagnosis.process import Process, max_map_count
+from memprot.diagnosis.process import Memory, Process, max_map_count, memory_of_the_system, overcommit_mode
 from memprot.diagnosis.range import hole, misaligned, wraps
 from memprot.diagnosis.refusal import Refusal
 from memprot.prot import ACCEPTED, PAGE_SIZE, Prot
@@ -33,6 +34,8 @@ _GROWS = _GROWSDOWN | _GROWSUP
 _KNOWN = int(ACCEPTED)
 _WORD = 2**64 - 1
 _SMALLEST_HUGE = 1 << 16
+# So much is promised by heuristic without looking further, also where some memory was taken away since.
+_MEMORY = os.sysconf("SC_PHYS_PAGES") * PAGE_SIZE // 2
 
 
 class Request(NamedTuple):
@@ -94,8 +97,11 @@ class Walk:
         self._process = process
         self._sealed = sealed or (lambda mapping, start: process.is_sealed(mapping))
         self._near_limit: bool | None = None
+        self._mode: int | None = None
+        self._memory: Memory | None = None
         self._count = 0
-        self._more: list[tuple[Mapping, int]] = []  # private memory that would have become writable on the way
+        self._size = 0  # bytes of private memory that would have become writable on the way
+        self._more: list[tuple[Mapping, int]] = []  # in these mappings
         self.start: int | None = None
         """Where the change begins; None while the arguments are wrong."""
 
@@ -169,19 +175,28 @@ class Walk:
         if mapping.shared or int(mapping.prot) & _WRITE:
             return None
         self._more.append((mapping, stop - start))
-        size = sum(size for _, size in self._more)
-        if self._process.has_room_for(size):
-            return None
+        self._size += stop - start
+        size = self._size
         if data_limit(self._process, size) is not None and not self._process.grows_down(mapping):
             # A stack is not counted as data, which only its flags tell.
             data = sum(size for other, size in self._more if not self._process.grows_down(other))
             refusal = data_limit(self._process, data)
             if refusal is not None:
                 return refusal
-        refusal = overcommit(size)
+        refusal = self._beyond_promise(size)
         if refusal is None or self._process.flags(mapping) & {"ac", "ht", "nr"}:
             return None
         return refusal
+
+    def _beyond_promise(self, size: int) -> Refusal | None:
+        """Whether the kernel promises so many more bytes; its settings are read once for a walk."""
+        if self._mode is None:
+            self._mode = overcommit_mode()
+        if self._mode == 1 or (self._mode == 0 and size <= _MEMORY):
+            return None
+        if self._memory is None:
+            self._memory = memory_of_the_system()
+        return beyond_promise(self._memory, size)
 
     def _split(
         self, before: "Mapping | None", mapping: "Mapping", start: int, stop: int, wanted: int

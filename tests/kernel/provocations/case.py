@@ -64,6 +64,7 @@ _FEATURES: dict[str, Callable[[], bool]] = {
     "protection keys": lambda: features.available("protection_keys"),
     "a CPU without protection keys": lambda: not features.available("protection_keys"),
     "mseal": lambda: features.available("mseal"),
+    "a kernel without names": lambda: not features.available("anonymous_names"),
     "guards": lambda: features.available("madv_guard"),
     "PR_SET_MDWE": lambda: features.available("mdwe"),
     "root": lambda: os.geteuid() == 0,

@@ -4,7 +4,7 @@ import os
 import resource
 
 from memprot import PAGE_SIZE, Reason, calls
-from memprot.calls import Advice, MapFlag
+from memprot.calls import Advice, MapFlag, SyncFlag
 from tests.kernel.provocations.case import Collection, fill_mappings, give_up_privileges, mapped, with_hole
 
 CASES = Collection()
@@ -100,6 +100,60 @@ def lock_all_flags() -> None:
     calls.mlockall(0)
 
 
+@provocation("mincore", "ENOMEM", Reason.HOLE, "nothing is mapped in a part of the range")
+def core_of_a_hole() -> None:
+    calls.mincore(with_hole(), 3 * PAGE_SIZE)
+
+
+@provocation("msync", "EINVAL", Reason.UNKNOWN_FLAGS, "flags that mean nothing, or exclude each other")
+def sync_flags() -> None:
+    calls.msync(mapped(), PAGE_SIZE, SyncFlag.ASYNC | SyncFlag.SYNC)
+
+
+@provocation("msync", "ENOMEM", Reason.HOLE, "nothing is mapped in a part of the range")
+def sync_a_hole() -> None:
+    calls.msync(with_hole(), 3 * PAGE_SIZE, SyncFlag.SYNC)
+
+
+@provocation("msync", "EBUSY", Reason.LOCKED, "`INVALIDATE` of locked pages")
+def sync_locked() -> None:
+    page = mapped()
+    calls.mlock(page, PAGE_SIZE)
+    calls.msync(page, PAGE_SIZE, SyncFlag.INVALIDATE)
+
+
+@provocation("process_madvise", "EBADF", Reason.BAD_DESCRIPTOR, "the descriptor is of no process")
+def advise_nobody() -> None:
+    page = mapped()
+    calls.process_madvise(12345, [(page, page + PAGE_SIZE)], Advice.COLD)
+
+
+@provocation("process_madvise", "EINVAL", Reason.UNKNOWN_FLAGS, "flags: there are none")
+def advise_flags() -> None:
+    page = mapped()
+    calls.process_madvise(os.pidfd_open(os.getpid()), [(page, page + PAGE_SIZE)], Advice.COLD, 1)
+
+
+@provocation("set_name", "EINVAL", Reason.NOT_SUPPORTED, "the kernel keeps no names", needs="a kernel without names")
+def unnamed() -> None:
+    calls.set_name(mapped(), PAGE_SIZE, "name")
+
+
+@provocation("set_name", "EINVAL", Reason.MISALIGNED, "the address is no multiple of the page size")
+def odd_name() -> None:
+    calls.set_name(mapped() + 1, PAGE_SIZE, "name")
+
+
+@provocation("mbind", "EINVAL", Reason.MISALIGNED, "the address is no multiple of the page size")
+def odd_bind() -> None:
+    calls.mbind(mapped() + 1, PAGE_SIZE, 0, [])
+
+
+@provocation("mbind", "EINVAL", Reason.BAD_ARGUMENT, "a mode, flags or nodes that do not go together")
+def bind_nowhere() -> None:
+    calls.mbind(mapped(), PAGE_SIZE, 77, [])
+
+
 @provocation("mseal", "EINVAL", Reason.UNKNOWN_FLAGS, "flags: there are none", needs="mseal")
 def seal_flags() -> None:
     calls.mseal(mapped(), PAGE_SIZE, 1)
@@ -110,6 +164,6 @@ def seal_odd() -> None:
     calls.mseal(mapped() + 1, PAGE_SIZE)
 
 
-@provocation("mseal", "ENOMEM", Reason.HOLE, "nothing is mapped in a part of the range; nothing is sealed", needs="mseal")
+@provocation("mseal", "ENOMEM", Reason.HOLE, "nothing is mapped in a part; nothing is sealed", needs="mseal")
 def seal_a_hole() -> None:
     calls.mseal(with_hole(), 3 * PAGE_SIZE)
