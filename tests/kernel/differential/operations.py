@@ -55,6 +55,7 @@ class World:
     room: int | None = None  # how many mappings more the process may have; None: as many as it likes
     moves_out: bool = True  # whether the kernel is asked to find places of its own
     limits: tuple[tuple[str, int], ...] = ()  # by the model's name, in pages over what the process has
+    prots: tuple[int, ...] = (0, 1, 1, 3, 3, 3, 5, 7, 2, 4, 6)  # the fewer, the more neighbours may merge
     first: tuple[Operation, ...] = ()
     weights: tuple[tuple[str, float], ...] = ()
 
@@ -80,6 +81,10 @@ HEAP_PAGE = 12
 
 WORLDS = (
     World("plain"),
+    World(
+        "merging", pages=14, prots=(1, 3), weights=(("access", 45), ("mremap", 20), ("mlock", 1), ("pkey_mprotect", 0))
+    ),
+    World("merging locked", pages=14, prots=(1, 3), weights=(("access", 30), ("mremap", 20), ("mlock", 20))),
     World("files", weights=(("truncate", 4), ("mmap", 25), ("access", 25))),
     World("stacks", pages=600, weights=(("access", 40), ("mmap", 25))),
     World("sealing", weights=(("mseal", 8),)),
@@ -158,7 +163,7 @@ class Dice:
             return self._random.choice((8, 0x10, 1 << 30, 1 << 32 | 5, 1 << 24 | 1, 3 << 24))
         if self._chance(8 if self._world.pages > 64 else 40):
             return self._random.choice((1 << 24, 1 << 25)) | self._random.randrange(8)
-        return self._random.choice((0, 1, 1, 3, 3, 3, 5, 7, 2, 4, 6))
+        return self._random.choice(self._world.prots)
 
     def _mprotect(self) -> tuple[int | str, ...]:
         return *self._range(), self._prot()
