@@ -75,6 +75,7 @@ WEIGHTS = {
     "pkey_free": 0.5,
     "access": 12,
     "probe": 1,
+    "pages": 6,
     "truncate": 1,
 }
 HEAP_PAGE = 12
@@ -216,6 +217,9 @@ class Dice:
 
     def _probe(self) -> tuple[int | str, ...]:
         return self._random.choice(ACCESSES), self._random.randrange(self._world.threads)
+
+    def _pages(self) -> tuple[int | str, ...]:
+        return ()
 
     def _truncate(self) -> tuple[int | str, ...]:
         return self._random.choice(TRUNCATED), self._random.randrange(FILE_PAGES * PAGE_SIZE)
