@@ -110,8 +110,9 @@ class KernelSide:
             limits[name] = pages * PAGE_SIZE
             limit = limits[name] + (kilobytes(status, held) << 10 if held else 0)
             resource.prlimit(pid, number, (limit, limit))
-            if name == "memlock":
-                self._process.ask([Request(arena.SYSTEM_CALL, SETRESUID, (NOBODY, NOBODY, NOBODY))])
+        if "memlock" in dict(world.limits):
+            # Whoever may lock without limit must give that up; only then, for others may not be limited from here.
+            self._process.ask([Request(arena.SYSTEM_CALL, SETRESUID, (NOBODY, NOBODY, NOBODY))])
         return limits
 
     def _mappings_left(self, maps: Answer) -> int:
