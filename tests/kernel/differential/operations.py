@@ -98,7 +98,7 @@ WORLDS = (
     World("short stacks", pages=600, limits=(("stack", 12),), weights=(("access", 40), ("mmap", 25))),
     World("few mappings left", room=12, moves_out=False),
 )
-# Without mremap: its merging differs in newer kernels, such as those of the machines that have keys.
+# Without mremap: some of it has changed since the kernel that the model describes, and keys do not matter to it.
 WORLD_WITH_KEYS = World(
     "keys",
     threads=2,
