@@ -108,8 +108,7 @@ for _ in range(2):
     if child:
         break
     assert kept() == []
-    calls.munmap(start, PAGE_SIZE)
-    memory = mmap.mmap(-1, PAGE_SIZE)
+    memory = mmap.mmap(-1, PAGE_SIZE)  # which the parent does not have
     start = buffer_range(memory)[0]
     all_of_it()
     assert [os.readlink(f"/proc/self/fd/{fd}") for fd in kept()] == [f"/proc/{os.getpid()}/maps"]
