@@ -114,6 +114,36 @@ print(*(one == other for one, other in zip(before, after)))
     assert lines_of(child) == ["True True", "True True True True True"]
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["to this thread", "to another thread"])
+def test_a_signal_sent_while_handlers_come_and_go_reaches_the_one_below(run_child: RunChild, elsewhere: bool) -> None:
+    child = run_child(
+        f"""
+import os, signal, subprocess, sys, threading
+from memprot import catch_faults
+came = 0
+def count(*_):
+    global came
+    came += 1
+over = threading.Event()
+signal.signal(signal.SIGSEGV, count)
+thread = threading.Thread(target=over.wait)
+thread.start()
+if {elsewhere}:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
+program = "import os, signal, sys\\nfor _ in range(30000): os.kill(int(sys.argv[1]), signal.SIGSEGV)"
+sender = subprocess.Popen([sys.executable, "-c", program, str(os.getpid())])
+while sender.poll() is None:
+    for _ in range(100):
+        with catch_faults():
+            pass
+over.set()
+thread.join()
+print(came > 0, signal.getsignal(signal.SIGSEGV) is count)
+"""
+    )
+    assert lines_of(child) == ["True True"]
+
+
 def test_importing_changes_no_handler(run_child: RunChild) -> None:
     program = "before = handlers()\nimport memprot\nprint(before == handlers())"
     child = run_child(f"import ctypes, os, signal\n{HANDLERS}\n{program}")
