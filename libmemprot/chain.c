@@ -9,8 +9,8 @@
 
 static const int signals[2] = {SIGSEGV, SIGBUS};
 
-// The handlers below ours, the oldest first; the last one is next. Changed under the caller's lock, and read by handlers,
-// which take the count first (acquire). They stay known after the end: a handler may just be running.
+// The handlers below ours, the oldest first; the last one is next. Changed under the caller's lock, and read by
+// handlers, which take the count first (acquire). They stay known after the end: a handler may just be running.
 enum { DEPTH = 16 };
 static struct below {
     atomic_int count;
@@ -96,8 +96,8 @@ int memprot_chain_install(memprot_handler *handler) {
     return 0;
 }
 
-// Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that is
-// its own business could slip through in between.
+// Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that
+// is its own business could slip through in between.
 int memprot_chain_uninstall(memprot_handler *handler) {
     struct sigaction current;
     for (size_t i = 0; i < 2; i++) {

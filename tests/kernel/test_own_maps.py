@@ -1,11 +1,11 @@
 """The one open /proc/self/maps of a process: shared by all who ask, and never mistaken for another file."""
 
-import subprocess
 from collections.abc import Callable
+from subprocess import CompletedProcess
 
 import pytest
 
-RunChild = Callable[..., "subprocess.CompletedProcess[str]"]
+RunChild = Callable[..., CompletedProcess[str]]
 
 SETUP = """
 import ctypes, mmap, os, subprocess, sys
@@ -56,7 +56,7 @@ def all_of_it():
 """
 
 
-def output(child: "subprocess.CompletedProcess[str]") -> list[str]:
+def output(child: CompletedProcess[str]) -> list[str]:
     assert child.returncode == 0, child.stderr
     return child.stdout.splitlines()
 
