@@ -111,6 +111,16 @@ static int prepare_keys(struct memprot_overlay *overlay, size_t first, size_t co
     return 0;
 }
 
+// Pages that others forbid again at this very moment are as open as those they forbid later. May run in a signal
+// handler.
+static void clear(uintptr_t start, size_t length) {
+    static const char zeros[4096]; // page sizes are multiples of it
+    for (size_t done = 0; done < length; done += sizeof zeros) {
+        if (memprot_access_copy((void *)(start + done), zeros, sizeof zeros) > 0)
+            break;
+    }
+}
+
 // May run in a signal handler.
 static int open_private(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key, bool zero) {
     size_t size = memprot_page_size();
@@ -122,13 +132,13 @@ static int open_private(struct memprot_overlay *overlay, size_t first, size_t co
     if ((key > 0 || !(prot & PROT_READ)) && memprot_protect_under_key(start, count * size, PROT_READ, key) < 0)
         return -1;
     if (memprot_access_copy(aside + first * size, (void *)start, count * size) > 0) {
-        errno = EFAULT; // it does not permit what was remembered, and nobody could be asked
+        errno = ESTALE; // others have just forbidden it
         return -1;
     }
     if (memprot_protect_under_key(start, count * size, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), key) < 0)
         return -1;
     if (zero)
-        memset((void *)start, 0, count * size);
+        clear(start, count * size);
     return 0;
 }
 
@@ -247,7 +257,7 @@ static enum memprot_opening open_again(struct memprot_overlay *overlay, size_t p
         if (!failed && overlay->backing == MEMPROT_BACKING_DUPLICATE)
             failed = memprot_mprotect((uintptr_t)atomic_load(&overlay->aside) + page * size, size, prot);
         if (!failed && !(prot & PROT_READ))
-            memset((void *)start, 0, size);
+            clear(start, size);
         if (!failed)
             overlay->prot[page] = prot;
         opening = failed ? MEMPROT_REFUSED : MEMPROT_OPENED;
@@ -283,7 +293,9 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
         *count = extend(overlay, page, window, direction, first);
     int failed = by_key && guard ? -1 : open_pages(overlay, *first, *count, overlay->prot[page], blocked);
     set_state(overlay, *first, *count, failed ? MEMPROT_PAGE_REAL : MEMPROT_PAGE_OPEN);
-    return failed ? MEMPROT_REFUSED : MEMPROT_OPENED;
+    if (failed)
+        return errno == ESTALE ? MEMPROT_RETRY : MEMPROT_REFUSED;
+    return MEMPROT_OPENED;
 }
 
 // May run in a signal handler.

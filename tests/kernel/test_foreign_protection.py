@@ -246,32 +246,42 @@ def test_a_page_that_is_open_may_be_changed_once_more(misbehave: ModuleType, pro
 
 
 @needs_question
-def test_changes_and_faults_in_a_loop_come_to_an_end(misbehave: ModuleType, change: Change) -> None:
-    region = Region(SIZE)
-    region[:] = PATTERN
-    stop = threading.Event()
-
-    def toggle() -> None:
-        while not stop.is_set():
-            for prot in ("r--", "---", "rw-"):
-                change(region.address, 3 * PAGE_SIZE, prot)
-
-    thread = threading.Thread(target=toggle)
-    thread.start()
-    try:
-        for _ in range(300):
+@pytest.mark.parametrize("shared", [False, True], ids=["private", "shared"])
+@pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
+def test_changes_and_faults_in_a_loop_come_to_an_end(misbehave: ModuleType, shared: bool, write: bool) -> None:
+    memory = shared_pages() if shared else private_pages()
+    for buffer in (Region(SIZE, shared=shared), memory):
+        start = address_of(buffer)
+        ctypes.memmove(start, PATTERN, SIZE)
+        stop = threading.Event()
+        thread = threading.Thread(target=toggle, args=(start, stop))
+        with protected(buffer, "r--"):
+            thread.start()
             try:
-                with catch_faults():
-                    misbehave.read(region.address + 2 * PAGE_SIZE, gil=False)
-            except FaultError as fault:
-                assert fault.access == "read"
-    finally:
-        stop.set()
-        thread.join()
-    assert protections(region)[3:] == ["rw-"] * (PAGES - 3)
-    change(region.address, SIZE, "rw-")
-    assert bytes_of(region.address) == PATTERN
-    region.close()
+                for _ in range(500):
+                    meet(misbehave, start + 2 * PAGE_SIZE, write)
+            finally:
+                stop.set()
+                thread.join()
+            assert protections_at(start, PAGES)[3:] == ["r--"] * (PAGES - 3)
+        assert bytes_of(start) == PATTERN
+
+
+def toggle(start: int, stop: threading.Event) -> None:
+    while not stop.is_set():
+        for prot in (0, 1, 5, 0):  # ---, r--, r-x
+            _libc.mprotect(start, 3 * PAGE_SIZE, prot)
+
+
+def meet(misbehave: ModuleType, address: int, write: bool) -> None:
+    try:
+        with catch_faults():
+            if write:
+                misbehave.write(address, 1, gil=False)
+            else:
+                misbehave.read(address, gil=False)
+    except FaultError as fault:
+        assert fault.access == ("write" if write else "read")
 
 
 def test_memory_that_another_call_unmapped_is_nobodys_to_recover(run_child: Callable[..., Any]) -> None:
