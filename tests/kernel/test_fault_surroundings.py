@@ -127,15 +127,25 @@ def count(*_):
 over = threading.Event()
 signal.signal(signal.SIGSEGV, count)
 thread = threading.Thread(target=over.wait)
+if not {elsewhere}:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
 thread.start()
 if {elsewhere}:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
 program = "import os, signal, sys\\nfor _ in range(30000): os.kill(int(sys.argv[1]), signal.SIGSEGV)"
 sender = subprocess.Popen([sys.executable, "-c", program, str(os.getpid())])
-while sender.poll() is None:
-    for _ in range(100):
+def scopes():
+    for _ in range(3):
         with catch_faults():
             pass
+while sender.poll() is None:
+    if not {elsewhere}:  # the one below is another one each time
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        scopes()
+        signal.signal(signal.SIGSEGV, count)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGSEGV])
+    scopes()
 over.set()
 thread.join()
 print(came > 0, signal.getsignal(signal.SIGSEGV) is count)
