@@ -47,6 +47,12 @@ int memprot_own_maps_ask(uint64_t address, struct memprot_mapping *ret) {
     return fd < 0 ? -1 : memprot_maps_query_next(fd, address, ret, NULL, 0);
 }
 
+// May run in a signal handler.
+int memprot_own_maps_glance(uint64_t address, struct memprot_mapping *ret) {
+    uint64_t word = atomic_load(&kept);
+    return word == 0 ? -1 : memprot_maps_query_next(descriptor_of(word), address, ret, NULL, 0);
+}
+
 // For kernels that answer no such question.
 static int next_by_text(uint64_t address, struct memprot_mapping *ret) {
     int fd = memprot_own_maps_descriptor();
