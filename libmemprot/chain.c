@@ -1,5 +1,6 @@
 #include "chain.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
@@ -8,13 +9,15 @@
 
 static const int signals[2] = {SIGSEGV, SIGBUS};
 
-// The handlers below ours, the oldest first; the last one is next. Changed under the caller's lock, while our handler
-// is not the current one, and read by handlers, which take the count first (acquire).
+// The handlers below ours, the oldest first; the last one is next. Changed under the caller's lock, and read by
+// handlers, which take the count first (acquire). They stay known after the end: a handler may just be running.
 enum { DEPTH = 16 };
 static struct below {
     atomic_int count;
     struct sigaction actions[DEPTH];
 } belows[2];
+
+static bool installed[2]; // under the caller's lock
 
 static _Thread_local bool passing;
 
@@ -27,10 +30,10 @@ static bool is_same(const struct sigaction *a, const struct sigaction *b) {
 }
 
 // A handler that comes back on top is not kept twice; when there are more than anybody ever saw, the oldest is
-// forgotten.
-static void push(struct below *below, const struct sigaction *action) {
+// forgotten. The count is never 0 in between.
+static void push(struct below *below, const struct sigaction *action, bool with_others) {
     int kept = 0, count = atomic_load(&below->count);
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count && with_others; i++) {
         if (!is_same(&below->actions[i], action))
             below->actions[kept++] = below->actions[i];
     }
@@ -42,32 +45,70 @@ static void push(struct below *below, const struct sigaction *action) {
     atomic_store_explicit(&below->count, kept, memory_order_release);
 }
 
+// From before ours is put on top until what it displaced is kept. Other threads that have run into ours meanwhile wait
+// for the end of it; the thread that does it touches nothing that faults, but a signal may be sent to it.
+static atomic_bool exchanging;
+static _Thread_local volatile sig_atomic_t exchanging_here;
+static _Thread_local siginfo_t missed;
+
+// One call tells who was there before, too.
+static int put_on_top(size_t i, const struct sigaction *ours) {
+    struct sigaction displaced;
+    missed.si_signo = 0;
+    exchanging_here = 1;
+    atomic_store(&exchanging, true);
+    int failed = sigaction(signals[i], ours, &displaced);
+    if (!failed && !is_current(&displaced, ours->sa_sigaction))
+        push(&belows[i], &displaced, installed[i]);
+    installed[i] |= !failed;
+    atomic_store(&exchanging, false);
+    exchanging_here = 0;
+    if (missed.si_signo != 0)
+        syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), missed.si_signo, &missed);
+    return failed;
+}
+
+// Whether the handlers below are known; otherwise the signal comes again as soon as they are. May run in a signal
+// handler.
+static bool knows_belows(const siginfo_t *info) {
+    if (exchanging_here) {
+        missed = *info;
+        return false;
+    }
+    while (atomic_load(&exchanging))
+        sched_yield();
+    return true;
+}
+
 int memprot_chain_install(memprot_handler *handler) {
     // NODEFER: a fault inside the handler reaches the next handler instead of killing the process in silence.
     struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, current;
     for (size_t i = 0; i < 2; i++) {
-        if (sigaction(signals[i], NULL, &current) < 0)
-            return -1;
-        if (is_current(&current, handler))
-            continue;
-        push(&belows[i], &current);
-        if (sigaction(signals[i], &ours, NULL) < 0)
+        if (installed[i]) { // then it is likely to be on top, and looking is all there is to do
+            if (sigaction(signals[i], NULL, &current) < 0)
+                return -1;
+            if (is_current(&current, handler))
+                continue;
+        }
+        if (put_on_top(i, &ours) < 0)
             return -1;
     }
     return 0;
 }
 
+// Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that
+// is its own business could slip through in between.
 int memprot_chain_uninstall(memprot_handler *handler) {
     struct sigaction current;
     for (size_t i = 0; i < 2; i++) {
         if (sigaction(signals[i], NULL, &current) < 0)
             return -1;
         int count = atomic_load(&belows[i].count);
-        if (!is_current(&current, handler) || count == 0)
+        if (!is_current(&current, handler) || !installed[i] || count == 0)
             continue;
         if (sigaction(signals[i], &belows[i].actions[count - 1], NULL) < 0)
             return -1;
-        atomic_store(&belows[i].count, 0);
+        installed[i] = false;
     }
     return 0;
 }
@@ -100,18 +141,26 @@ static bool pass(const struct sigaction *to, int signal, siginfo_t *info, void *
             die_by_default(signal, false); // the kernel does not let a fault be ignored either
         return true;
     }
+    // What it asked to have blocked meanwhile is, as if the kernel had called it: one more signal comes after this one.
+    sigset_t blocked = to->sa_mask, before;
+    if (!(to->sa_flags & SA_NODEFER))
+        sigaddset(&blocked, signal);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
     passing = true;
     if (to->sa_flags & SA_SIGINFO)
         to->sa_sigaction(signal, info, context);
     else
         to->sa_handler(signal);
     passing = false;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return !prints_and_dies(to);
 }
 
 // May run in a signal handler.
 void memprot_chain_next(int signal, siginfo_t *info, void *context) {
     const struct below *below = &belows[signal == SIGBUS];
+    if (!knows_belows(info))
+        return;
     // While passing: the next handler raised the signal again to die of it, and has put us back as its predecessor.
     for (int i = atomic_load_explicit(&below->count, memory_order_acquire) - 1; i >= 0 && !passing; i--) {
         struct sigaction to = below->actions[i];
@@ -127,6 +176,8 @@ bool memprot_chain_is_passing(void) { return passing; }
 // May run in a signal handler.
 bool memprot_chain_is_final(int signal) {
     const struct below *below = &belows[signal == SIGBUS];
+    while (atomic_load(&exchanging) && !exchanging_here)
+        sched_yield();
     int count = atomic_load_explicit(&below->count, memory_order_acquire);
     if (count == 0)
         return true;

@@ -22,7 +22,8 @@ int memprot_duplicate_replace(uintptr_t start, char *aside, size_t length, uint8
     if (decoy == MAP_FAILED)
         return -1;
     int failed = 0;
-    if (!zero && memprot_access_copy(decoy, (void *)start, length) > 0) {
+    // From the duplicate, whose protection nobody else changes.
+    if (!zero && memprot_access_copy(decoy, aside, length) > 0) {
         errno = EFAULT; // the file has become shorter
         failed = -1;
     }

@@ -370,7 +370,6 @@ int memprot_fault_uninstall(void) {
         return 0;
     memprot_write_back_close_descriptor();
     memprot_own_key_free();
-    memprot_own_maps_close();
     return memprot_chain_uninstall(handle);
 }
 

@@ -1,5 +1,6 @@
 #include "guard.h"
 
+#include "guard_pages.h"
 #include "page.h"
 
 #include <errno.h>
@@ -71,7 +72,7 @@ static void prepare(void) {
     // An eighth of the machine: a program that lives on millions of small arrays must not run out of memory
     // through us.
     overhead_limit = (size_t)sysconf(_SC_PHYS_PAGES) / 8 * memprot_page_size();
-    memprot_overlay_guards_by_madvise();
+    memprot_guard_pages_by_madvise();
     pthread_atfork(acquire, release, release);
 }
 
@@ -165,7 +166,7 @@ static struct pool *create_pool(size_t data) {
     pool->reciprocal = UINT64_MAX / stride + 1;
     pool->capacity = capacity;
     pool->free = NO_SLOT;
-    if (memprot_overlay_install_guard((uintptr_t)start, guard) < 0)
+    if (memprot_guard_pages_install((uintptr_t)start, guard) < 0)
         goto deinit;
     memset((void *)pool->overlay.state, MEMPROT_PAGE_REAL, guard / memprot_page_size());
     if (register_pool(pool, (uintptr_t)start, (uintptr_t)start + length) == 0) {
@@ -199,7 +200,7 @@ static struct slot *carve(struct pool *pool) {
     struct slot *slot = &pool->slots[pool->carved];
     uintptr_t guard = data_of(pool, slot) + pool->data;
     size_t length = pool->stride - pool->data, size = memprot_page_size();
-    if (memprot_overlay_install_guard(guard, length) < 0)
+    if (memprot_guard_pages_install(guard, length) < 0)
         return NULL;
     for (size_t page = (guard - pool->overlay.start) / size, end = page + length / size; page < end; page++)
         atomic_store_explicit(&pool->overlay.state[page], MEMPROT_PAGE_REAL, memory_order_release);

@@ -1,9 +1,11 @@
 #include "overlay.h"
 
+#include "access.h"
 #include "calls.h"
 #include "duplicate.h"
-#include "kernel_abi.h"
+#include "guard_pages.h"
 #include "key_rights.h"
+#include "learn.h"
 #include "page.h"
 #include "page_key.h"
 #include "write_back.h"
@@ -20,39 +22,6 @@ static const size_t kept_aside = (size_t)16 << 20;
 
 // Of an open page's key: that it lies under memprot's own meanwhile.
 enum { UNDER_OWN_KEY = 0x80 };
-
-// 0 unknown, 1 madvise, 2 mprotect. Written once by whoever asks first; every writer stores the same value.
-static atomic_int guard_means;
-
-bool memprot_overlay_guards_by_madvise(void) {
-    int means = atomic_load_explicit(&guard_means, memory_order_relaxed);
-    if (means == 0) {
-        size_t size = memprot_page_size();
-        void *trial = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (trial == MAP_FAILED)
-            return true; // undecided: there is no memory for the trial now, and none for a guard either
-        means = madvise(trial, size, MADV_GUARD_INSTALL) == 0 ? 1 : 2;
-        munmap(trial, size);
-        atomic_store_explicit(&guard_means, means, memory_order_relaxed);
-    }
-    return means == 1;
-}
-
-// May run in a signal handler.
-int memprot_overlay_install_guard(uintptr_t start, size_t length) {
-    if (atomic_load_explicit(&guard_means, memory_order_relaxed) != 2)
-        return madvise((void *)start, length, MADV_GUARD_INSTALL);
-    if (memprot_mprotect(start, length, PROT_NONE) < 0)
-        return -1;
-    return madvise((void *)start, length, MADV_DONTNEED);
-}
-
-// May run in a signal handler.
-static int remove_guard(uintptr_t start, size_t length) {
-    if (atomic_load_explicit(&guard_means, memory_order_relaxed) != 2)
-        return madvise((void *)start, length, MADV_GUARD_REMOVE);
-    return memprot_mprotect(start, length, PROT_READ | PROT_WRITE);
-}
 
 int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages, enum memprot_backing backing,
                          enum memprot_page_state state, uint8_t prot) {
@@ -142,6 +111,16 @@ static int prepare_keys(struct memprot_overlay *overlay, size_t first, size_t co
     return 0;
 }
 
+// Pages that others forbid again at this very moment are as open as those they forbid later. May run in a signal
+// handler.
+static void clear(uintptr_t start, size_t length) {
+    static const char zeros[4096]; // page sizes are multiples of it
+    for (size_t done = 0; done < length; done += sizeof zeros) {
+        if (memprot_access_copy((void *)(start + done), zeros, sizeof zeros) > 0)
+            break;
+    }
+}
+
 // May run in a signal handler.
 static int open_private(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key, bool zero) {
     size_t size = memprot_page_size();
@@ -152,11 +131,14 @@ static int open_private(struct memprot_overlay *overlay, size_t first, size_t co
     // Read-only while it is copied: a write of another thread must not slip in before the copy is complete.
     if ((key > 0 || !(prot & PROT_READ)) && memprot_protect_under_key(start, count * size, PROT_READ, key) < 0)
         return -1;
-    memcpy(aside + first * size, (void *)start, count * size);
+    if (memprot_access_copy(aside + first * size, (void *)start, count * size) > 0) {
+        errno = ESTALE; // others have just forbidden it
+        return -1;
+    }
     if (memprot_protect_under_key(start, count * size, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), key) < 0)
         return -1;
     if (zero)
-        memset((void *)start, 0, count * size);
+        clear(start, count * size);
     return 0;
 }
 
@@ -225,7 +207,7 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
     size_t size = memprot_page_size();
     uintptr_t start = overlay->start + first * size;
     if (overlay->backing == MEMPROT_BACKING_GUARD)
-        return remove_guard(start, count * size);
+        return memprot_guard_pages_remove(start, count * size);
     int key;
     bool by_key = blocked->key != MEMPROT_NO_KEY, zero = !(prot & PROT_READ) || (by_key && blocked->unreadable);
     int failed = prepare_keys(overlay, first, count, prot, blocked, &key);
@@ -240,43 +222,80 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
     return failed;
 }
 
+// Pages around one in hand that are like it, taken in hand as well. May run in a signal handler.
+static size_t extend(struct memprot_overlay *overlay, size_t page, size_t window, int direction, size_t *first) {
+    size_t low = page, high = page + 1;
+    while (high - low < window) {
+        size_t next = direction > 0 ? high : low - 1;
+        if (next >= overlay->pages || !move_state(overlay, next, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
+            break;
+        *(direction > 0 ? &high : &low) = direction > 0 ? high + 1 : next;
+    }
+    memprot_learn_pages(overlay, low, high - low);
+    size_t from = page, to = page + 1;
+    while (from > low && overlay->prot[from - 1] == overlay->prot[page])
+        from--;
+    while (to < high && overlay->prot[to] == overlay->prot[page])
+        to++;
+    set_state(overlay, low, from - low, MEMPROT_PAGE_REAL);
+    set_state(overlay, to, high - to, MEMPROT_PAGE_REAL);
+    *first = from;
+    return to - from;
+}
+
+// A page that is open and forbids the access nevertheless: others have changed its protection meanwhile. That is what
+// it gets when it is closed. May run in a signal handler.
+static enum memprot_opening open_again(struct memprot_overlay *overlay, size_t page, bool write) {
+    size_t size = memprot_page_size();
+    uintptr_t start = overlay->start + page * size;
+    uint8_t prot;
+    if (overlay->backing == MEMPROT_BACKING_GUARD || !move_state(overlay, page, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_BUSY))
+        return MEMPROT_RETRY;
+    enum memprot_opening opening = MEMPROT_RETRY;
+    if (memprot_learn_now(overlay, page, &prot) && !permits(prot, write)) {
+        int failed = memprot_mprotect(start, size, PROT_READ | PROT_WRITE | (prot & PROT_EXEC));
+        if (!failed && overlay->backing == MEMPROT_BACKING_DUPLICATE)
+            failed = memprot_mprotect((uintptr_t)atomic_load(&overlay->aside) + page * size, size, prot);
+        if (!failed && !(prot & PROT_READ))
+            clear(start, size);
+        if (!failed)
+            overlay->prot[page] = prot;
+        opening = failed ? MEMPROT_REFUSED : MEMPROT_OPENED;
+    }
+    set_state(overlay, page, 1, MEMPROT_PAGE_OPEN);
+    return opening;
+}
+
 // May run in a signal handler.
 enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_t page,
                                           const struct memprot_blocked *blocked, size_t window, int direction,
                                           size_t *first, size_t *count) {
     bool by_own_key = memprot_is_own_key(blocked->key), by_key = blocked->key != MEMPROT_NO_KEY;
+    *first = page;
+    *count = 1;
     if (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
         uint8_t state = atomic_load_explicit(&overlay->state[page], memory_order_acquire);
         errno = EFAULT;
         if (state == MEMPROT_PAGE_OPEN && by_own_key)
             return MEMPROT_OPEN_FOR_OTHERS;
+        if (state == MEMPROT_PAGE_OPEN && !by_key)
+            return open_again(overlay, page, blocked->write);
         return state == MEMPROT_PAGE_FOREIGN ? MEMPROT_REFUSED : MEMPROT_RETRY;
     }
-    uint8_t prot = overlay->prot[page]; // stable now: whoever changes it has to close the page, hence own it, first
-    bool guard = overlay->backing == MEMPROT_BACKING_GUARD;
-    if (by_own_key || (!by_key && !guard && permits(prot, blocked->write))) {
+    bool guard = overlay->backing == MEMPROT_BACKING_GUARD, mapped = guard || memprot_learn_pages(overlay, page, 1);
+    // Stable now: whoever of memprot changes it has to close the page, hence own it, first.
+    if (!mapped || by_own_key || (!by_key && !guard && permits(overlay->prot[page], blocked->write))) {
         set_state(overlay, page, 1, MEMPROT_PAGE_REAL);
-        return MEMPROT_ALLOWED;
+        errno = EFAULT;
+        return mapped ? MEMPROT_ALLOWED : MEMPROT_REFUSED;
     }
-    size_t low = page, high = page + 1;
-    while (high - low < window && !by_key) {
-        size_t next = direction > 0 ? high : low - 1;
-        if (next >= overlay->pages || !move_state(overlay, next, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
-            break;
-        if (overlay->prot[next] != prot) {
-            set_state(overlay, next, 1, MEMPROT_PAGE_REAL);
-            break;
-        }
-        if (direction > 0)
-            high++;
-        else
-            low--;
-    }
-    *first = low;
-    *count = high - low;
-    int failed = by_key && guard ? -1 : open_pages(overlay, low, high - low, prot, blocked);
-    set_state(overlay, low, high - low, failed ? MEMPROT_PAGE_REAL : MEMPROT_PAGE_OPEN);
-    return failed ? MEMPROT_REFUSED : MEMPROT_OPENED;
+    if (window > 1 && !by_key)
+        *count = extend(overlay, page, window, direction, first);
+    int failed = by_key && guard ? -1 : open_pages(overlay, *first, *count, overlay->prot[page], blocked);
+    set_state(overlay, *first, *count, failed ? MEMPROT_PAGE_REAL : MEMPROT_PAGE_OPEN);
+    if (failed)
+        return errno == ESTALE ? MEMPROT_RETRY : MEMPROT_REFUSED;
+    return MEMPROT_OPENED;
 }
 
 // May run in a signal handler.
@@ -292,7 +311,7 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
         return memprot_duplicate_restore(overlay->start + first * size, atomic_load(&overlay->aside) + first * size,
                                          count * size);
     case MEMPROT_BACKING_GUARD:
-        return memprot_overlay_install_guard(overlay->start + first * size, count * size);
+        return memprot_guard_pages_install(overlay->start + first * size, count * size);
     }
     errno = EINVAL;
     return -1;
@@ -309,7 +328,8 @@ int memprot_overlay_key(const struct memprot_overlay *overlay, size_t page) {
 }
 
 // May run in a signal handler.
-bool memprot_overlay_permits(const struct memprot_overlay *overlay, size_t page, bool write) {
+bool memprot_overlay_permits(struct memprot_overlay *overlay, size_t page, bool write) {
+    memprot_overlay_learn(overlay, page, 1);
     return permits(overlay->prot[page], write);
 }
 
@@ -329,6 +349,18 @@ int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t 
         page += run ? run : 1;
     }
     return failed;
+}
+
+// May run in a signal handler.
+void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t count) {
+    if (overlay->backing == MEMPROT_BACKING_GUARD)
+        return;
+    for (size_t page = first, run = 0; page < first + count; page += run ? run : 1, run = 0) {
+        while (page + run < first + count && move_state(overlay, page + run, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
+            run++;
+        memprot_learn_pages(overlay, page, run);
+        set_state(overlay, page, run, MEMPROT_PAGE_REAL);
+    }
 }
 
 int memprot_overlay_hold(struct memprot_overlay *overlay, size_t first, size_t count) {

@@ -13,6 +13,9 @@
 // get rights to that one. A thread that has rights to the pages' true key then faults as well, and is the sign to close
 // them: what it reads and writes is never the decoy.
 //
+// Others change protections too, by calls of their own. Whoever opens a page asks the kernel first what protection it
+// has, and that is what it gets back.
+//
 // Page states are written by compare-and-swap (acquire, release) in handlers of any thread: real -> busy ->
 // open by the thread that opens, open -> busy -> real by the one that closes. Nobody else touches a page that
 // is busy.
@@ -90,8 +93,11 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
 /// signal handler.
 int memprot_overlay_key(const struct memprot_overlay *overlay, size_t page);
 
+/// Takes over from the kernel what protection pages have that are not open. May run in a signal handler.
+void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t count);
+
 /// Whether the page's own protection, open or not, permits the access. May run in a signal handler.
-bool memprot_overlay_permits(const struct memprot_overlay *overlay, size_t page, bool write);
+bool memprot_overlay_permits(struct memprot_overlay *overlay, size_t page, bool write);
 
 /// Closes those of the pages that are open. May run in a signal handler.
 /// @return 0, or -1 with errno set: the pages then stay open.
@@ -105,9 +111,3 @@ void memprot_overlay_unhold(struct memprot_overlay *overlay, size_t first, size_
 
 /// Answers for these pages no more: something else is mapped there. Nothing in memory is touched.
 void memprot_overlay_abandon(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// Whether guards are installed by madvise (true) or by mprotect, found by trying once.
-bool memprot_overlay_guards_by_madvise(void);
-
-/// Makes [start, start + length) a guard, discarding its content. May run in a signal handler.
-int memprot_overlay_install_guard(uintptr_t start, size_t length);

@@ -241,6 +241,10 @@ static void note(struct memprot_loss *loss, const struct memprot_piece *piece, i
 // What is mapped at @p at, up to @p stop: 1 what was there when the piece was made, 0 something else, -1 nothing.
 static int look(const struct memprot_piece *piece, uint64_t at, uint64_t *stop, struct memprot_mapping *now) {
     bool is_known = piece->was.start != 0;
+    if (is_known && memprot_own_maps_glance(at, now) == 1 && now->start <= at && is_same(&piece->was, now)) {
+        *stop = least(piece->stop, now->stop);
+        return 1;
+    }
     int found = is_known ? memprot_own_maps_next(at, now) : -1;
     if (found < 0) {
         now->prot = PROT_READ | PROT_WRITE | PROT_EXEC;

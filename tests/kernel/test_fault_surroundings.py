@@ -104,12 +104,54 @@ before = state()
 work()
 gc.collect()
 after = state()
-print(first == before[0], fds == before[1])
+paths = ["/proc/self/fd/" + fd for fd in before[1]]
+files = [os.readlink(path) for path in paths if os.path.lexists(path)]
+print(first == before[0], len(before[1]) == len(fds) + 1 and f"/proc/{{os.getpid()}}/maps" in files)
 print(*(one == other for one, other in zip(before, after)))
 """,
         python=python,
     )
     assert lines_of(child) == ["True True", "True True True True True"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["to this thread", "to another thread"])
+def test_a_signal_sent_while_handlers_come_and_go_reaches_the_one_below(run_child: RunChild, elsewhere: bool) -> None:
+    child = run_child(
+        f"""
+import os, signal, subprocess, sys, threading
+from memprot import catch_faults
+came = 0
+def count(*_):
+    global came
+    came += 1
+over = threading.Event()
+signal.signal(signal.SIGSEGV, count)
+thread = threading.Thread(target=over.wait)
+if not {elsewhere}:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
+thread.start()
+if {elsewhere}:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
+program = "import os, signal, sys\\nfor _ in range(30000): os.kill(int(sys.argv[1]), signal.SIGSEGV)"
+sender = subprocess.Popen([sys.executable, "-c", program, str(os.getpid())])
+def scopes():
+    for _ in range(3):
+        with catch_faults():
+            pass
+while sender.poll() is None:
+    if not {elsewhere}:  # the one below is another one each time
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        scopes()
+        signal.signal(signal.SIGSEGV, count)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGSEGV])
+    scopes()
+over.set()
+thread.join()
+print(came > 0, signal.getsignal(signal.SIGSEGV) is count)
+"""
+    )
+    assert lines_of(child) == ["True True"]
 
 
 def test_importing_changes_no_handler(run_child: RunChild) -> None:

@@ -5,6 +5,7 @@
 #include "kept_file.h"
 #include "maps.h"
 #include "own_file.h"
+#include "own_maps.h"
 #include "proc_text.h"
 
 #include <errno.h>
@@ -20,16 +21,9 @@
 
 typedef struct {
     PyObject_HEAD int directory;   // /proc/PID, which stays with that process when its number is given to
-                                   // another; -1: ourselves
-    struct memprot_kept_file file; // its maps, for find()
-    unsigned generation;
+                                   // another; -1: ourselves, of whom one file is open for the whole process
+    struct memprot_kept_file file; // another process's maps, for find()
 } MapsFile;
-
-// Counts the forks between the first process and this one. An open /proc/self/maps goes on speaking of the
-// parent.
-static unsigned generation;
-
-static void count_fork(void) { generation++; }
 
 static int open_text(const MapsFile *self, const char *name) {
     if (self->directory >= 0)
@@ -41,17 +35,21 @@ static int open_text(const MapsFile *self, const char *name) {
 
 static int no_descriptor_left(int error) { return error == EMFILE || error == ENFILE; }
 
-static int is_current(const MapsFile *self) {
-    return (self->directory >= 0 || self->generation == generation) && memprot_kept_file_is_open(&self->file);
+static void forget_file(MapsFile *self) {
+    if (self->directory < 0)
+        memprot_own_maps_close();
+    else
+        memprot_kept_file_deinit(&self->file);
 }
 
+// The file to ask, opened when it is not; -1 with errno set.
 static int open_file(MapsFile *self) {
-    memprot_kept_file_deinit(&self->file);
+    if (self->directory < 0)
+        return memprot_own_maps_descriptor();
+    if (memprot_kept_file_is_open(&self->file))
+        return self->file.fd;
     int fd = open_text(self, "maps");
-    if (fd < 0)
-        return -1;
-    self->generation = generation;
-    return memprot_kept_file_set(&self->file, fd);
+    return fd < 0 || memprot_kept_file_set(&self->file, fd) < 0 ? -1 : fd;
 }
 
 static PyObject *maps_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
@@ -87,9 +85,10 @@ static PyObject *maps_new(PyTypeObject *type, PyObject *args, PyObject *keywords
 static void maps_dealloc(PyObject *object) {
     MapsFile *self = (MapsFile *)object;
     PyTypeObject *type = Py_TYPE(object);
-    memprot_kept_file_deinit(&self->file);
-    if (self->directory >= 0)
+    if (self->directory >= 0) {
+        forget_file(self);
         close(self->directory);
+    }
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -130,11 +129,11 @@ static PyObject *maps_read(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     if (fd >= 0)
         close(fd);
     Py_END_ALLOW_THREADS;
-    if (fd < 0 && no_descriptor_left(error) && is_current(self)) {
+    if (fd < 0 && no_descriptor_left(error) && (fd = open_file(self)) >= 0) {
         // No descriptor is left. The one at hand serves a single reader at a time, so the others have to
         // wait.
         Py_BEGIN_CRITICAL_SECTION(object);
-        status = memprot_maps_read(self->file.fd, &maps);
+        status = memprot_maps_read(fd, &maps);
         error = errno;
         Py_END_CRITICAL_SECTION();
     } else if (fd < 0 && no_descriptor_left(error) && self->directory < 0) {
@@ -165,16 +164,14 @@ static int search_maps(int fd, void *context) {
     return search->find(fd, search->address, &search->maps, &search->found);
 }
 
-// After a fork or an execve the open file speaks of another address space than the process has.
+// After an execve the open file speaks of another address space than the process has.
 static int find_mapping(MapsFile *self, struct search *search) {
-    if (is_current(self)) {
-        if (search_maps(self->file.fd, search) == 0)
-            return 0;
-        if (errno != ESRCH)
-            return -1;
+    for (int attempt = 0, fd; (fd = open_file(self)) >= 0; attempt++) {
+        int status = search_maps(fd, search);
+        if (status == 0 || errno != ESRCH || attempt > 0)
+            return status;
+        forget_file(self);
     }
-    if (open_file(self) == 0)
-        return search_maps(self->file.fd, search);
     if (self->directory >= 0 || !no_descriptor_left(errno))
         return -1;
     return memprot_with_own_file("/proc/self/maps", search_maps, search);
@@ -344,7 +341,7 @@ static PyMethodDef methods[] = {
 int memprot_add_maps(PyObject *module) {
     static int registered;
     if (!registered) {
-        int error = pthread_atfork(NULL, NULL, count_fork);
+        int error = pthread_atfork(NULL, NULL, memprot_own_maps_close);
         if (error != 0) {
             errno = error;
             PyErr_SetFromErrno(PyExc_OSError);

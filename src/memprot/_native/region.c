@@ -7,6 +7,7 @@
 
 #include "armed.h"
 #include "calls.h"
+#include "guard_pages.h"
 #include "memory_file.h"
 #include "page.h"
 #include "ranges.h"
@@ -54,9 +55,9 @@ static int map_pages(Region *self, int prot, int fd, off_t offset) {
     self->data_start = self->map_start + margin;
     if (!self->guarded)
         return 0;
-    memprot_overlay_guards_by_madvise();
-    if (memprot_overlay_install_guard(self->map_start, margin) < 0 ||
-        memprot_overlay_install_guard(self->data_start + self->data_length, margin) < 0)
+    memprot_guard_pages_by_madvise();
+    if (memprot_guard_pages_install(self->map_start, margin) < 0 ||
+        memprot_guard_pages_install(self->data_start + self->data_length, margin) < 0)
         return -1;
     return memprot_mprotect(self->data_start, self->data_length, (unsigned long)prot);
 }
@@ -218,6 +219,7 @@ static PyObject *region_get_prot(Region *self, void *unused) {
     uint8_t prot;
     if (memprot_region_check_open(self) < 0)
         return NULL;
+    memprot_overlay_learn(self->overlay, 0, self->overlay->pages);
     if (uniform_prot(self, &prot) < 0)
         Py_RETURN_NONE;
     return PyLong_FromLong(prot);
