@@ -103,7 +103,7 @@ class Walk:
         self._size = 0  # bytes of private memory that would have become writable on the way
         self._more: list[tuple[Mapping, int]] = []  # in these mappings
         self.start: int | None = None
-        """Where the change begins; None while the arguments are wrong."""
+        """Where the change begins; None when nothing is changed because the request as a whole is refused."""
 
     def refusal(self, request: Request) -> Refusal | None:
         """What would refuse the request; None: nothing."""
@@ -117,13 +117,11 @@ class Walk:
         mapping = self._process.next_mapping(address)
         if mapping is None or mapping.start >= stop:
             return hole(address, stop)
-        self.start = address
-        if prot & _GROWSDOWN:
-            self.start = mapping.start
-        elif mapping.start > address:
+        if mapping.start > address and not prot & _GROWSDOWN:
             return hole(address, mapping.start)
         if prot & _GROWS and not (prot & _GROWSDOWN and self._process.grows_down(mapping)):
             return _not_growing(mapping, prot, address, stop)
+        self.start = mapping.start if prot & _GROWSDOWN else address
         wanted = prot & _ACCESS
         implied = wanted & (_READ | _EXEC) == _READ and self._process.reads_imply_execute()
         denies = (implied or wanted & _EXEC != 0) and self._process.denies_write_execute()
