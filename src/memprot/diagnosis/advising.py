@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import memprot._native as _native
 from memprot.diagnosis.limits import mapping_limit
 from memprot.diagnosis.place import named
-from memprot.diagnosis.process import Process, first_absent, max_map_count, process_of
+from memprot.diagnosis.populating import unpopulated
+from memprot.diagnosis.process import Process, max_map_count, process_of
 from memprot.diagnosis.range import (
     beyond_the_last,
     ends_outside,
@@ -112,7 +113,7 @@ def _not_taken(process: Process, number: int, start: int, stop: int, advice: int
     if number == errno.EAGAIN:
         return _split_or_memory(process, number)
     if number == errno.EFAULT:
-        return _unpopulated(process, number, start, stop)
+        return _not_brought_in(process, number, start, stop)
     if number == errno.EPERM:
         return _sealed_file(process, start, stop, advice) or refused_by_policy(
             process, number, "nothing in the range is sealed"
@@ -134,14 +135,15 @@ def _first_unfit(process: Process, start: int, stop: int, advice: int) -> Refusa
     return None
 
 
-def _unpopulated(process: Process, number: int, start: int, stop: int) -> Refusal | None:
+def _not_brought_in(process: Process, number: int, start: int, stop: int) -> Refusal | None:
     """The page at which bringing pages into memory ended."""
-    at = first_absent(start, stop) if process.pid is None else None
-    if at is None or (mapping := process.next_mapping(at)) is None:
-        return None
-    said = f"the page {at:#x} of {named(mapping)} is a guard page, or lies beyond the end of the file"
-    applied = ((start, at),) if start < at else ()
-    return Refusal(number, Reason.BAD_ARGUMENT, said, "leave it out", at, at + PAGE_SIZE, mapping, applied)
+    at = start
+    while at < stop and (mapping := process.next_mapping(at)) is not None and process.pid is None:
+        refusal = unpopulated(number, mapping, at, min(mapping.stop, stop))
+        if refusal is not None and refusal.start is not None:
+            return refusal._replace(applied=((start, refusal.start),) if start < refusal.start else ())
+        at = mapping.stop
+    return None
 
 
 def _sealed_file(process: Process, start: int, stop: int, advice: int) -> Refusal | None:

@@ -5,7 +5,8 @@ import resource
 
 from memprot.diagnosis.limits import lock_limit, mapping_limit
 from memprot.diagnosis.place import named
-from memprot.diagnosis.process import Process, first_absent, max_map_count
+from memprot.diagnosis.populating import unpopulated
+from memprot.diagnosis.process import Process, max_map_count
 from memprot.diagnosis.range import first_hole, hole, mapped_parts, misaligned, wraps
 from memprot.diagnosis.refusal import Refusal
 from memprot.diagnosis.unseen import not_supported, out_of_memory, refused_by_policy
@@ -58,13 +59,13 @@ def mlock_cause(number: int, address: int, length: int, flags: int = 0) -> Refus
     count = process.mapping_count()
     if count >= max_map_count() - _SLACK:
         return mapping_limit(count, 1)._replace(errno=number)
-    refusal = _unpopulated(process, number, start, stop)
+    refusal = _not_brought_in(process, number, start, stop)
     if refusal is not None:
         return refusal._replace(applied=((start, stop),))
     return out_of_memory("everything is mapped, and limits leave room", number)
 
 
-def _unpopulated(process: Process, number: int, start: int, stop: int) -> Refusal | None:
+def _not_brought_in(process: Process, number: int, start: int, stop: int) -> Refusal | None:
     """The first mapping or page that cannot be brought into memory; all of the range is marked as locked."""
     at = start
     while at < stop and (mapping := process.next_mapping(at)) is not None and mapping.start < stop:
@@ -73,11 +74,9 @@ def _unpopulated(process: Process, number: int, start: int, stop: int) -> Refusa
             said = f"{named(mapping)} may not be read, so its pages cannot be brought into memory"
             hint = "make it readable first; it is marked as locked all the same"
             return Refusal(number, Reason.BAD_ARGUMENT, said, hint, at, end, mapping)
-        page = first_absent(at, end)
-        if page is not None:
-            said = f"the page {page:#x} of {named(mapping)} is a guard page, or lies beyond the end of the file"
-            hint = "leave it out; it is marked as locked all the same"
-            return Refusal(number, Reason.BAD_ARGUMENT, said, hint, page, page + PAGE_SIZE, mapping)
+        refusal = unpopulated(number, mapping, at, end)
+        if refusal is not None:
+            return refusal._replace(hint="leave it out; it is marked as locked all the same")
         at = mapping.stop
     return None
 

@@ -47,7 +47,8 @@ def mremap_cause(
     address, old, new, flags, target = (word & _WORD for word in (address, old, new, flags, new_address or 0))
     process = Process()
     if number == errno.EINVAL:
-        return _wrong_arguments(number, address, old, new, flags, target) or _refused(process, number, address, old, new)
+        refusal = _wrong_arguments(number, address, old, new, flags, target)
+        return refusal or _not_movable(process, number, address, old)
     old, new = whole_pages(old) & _WORD, whole_pages(new) & _WORD
     if number == errno.EPERM:
         return _sealed(process, address, old, new, flags, target)
@@ -100,15 +101,13 @@ def _wrong_target(number: int, address: int, old: int, new: int, flags: int, tar
     return None
 
 
-def _refused(process: Process, number: int, address: int, old: int, new: int) -> Refusal | None:
+def _not_movable(process: Process, number: int, address: int, old: int) -> Refusal | None:
     mapping = process.next_mapping(address)
     if mapping is None or mapping.start > address:
         return None
     if old == 0:
         said = f"old size 0 maps shared memory a second time, and {named(mapping)} is private"
-        return Refusal(
-            number, Reason.SPECIAL_MAPPING, said, "give the old size", mapping.start, mapping.stop, mapping
-        )
+        return Refusal(number, Reason.SPECIAL_MAPPING, said, "give the old size", mapping.start, mapping.stop, mapping)
     return special_mapping(number, mapping, "be moved that way")
 
 
@@ -117,15 +116,16 @@ def _sealed(process: Process, address: int, old: int, new: int, flags: int, targ
     several = bool(flags & _REMAP_FIXED) and old == new
     here = first_sealed(process, address, address + (old if several else PAGE_SIZE))
     there = first_sealed(process, target, target + new) if flags & _REMAP_FIXED else None
-    if several:
-        # One mapping after the other is moved, and what is where it goes is unmapped just before that.
-        gone = _offset(here, address, new)
-        if _offset(there, target, new) < gone:
-            here, gone = None, _offset(there, target, new)
-        return (here or there or _by_policy(process))._replace(
-            applied=_moved(process, address, address + gone, target - address)
-        )
-    return here or there or _by_policy(process)
+    if not several:
+        return here or there or first_sealed(process, address + new, address + old) or _by_policy(process)
+    # One mapping after the other is moved, and what is where it goes is unmapped just before that.
+    gone = _offset(here, address, new)
+    if _offset(there, target, new) < gone:
+        here, gone = None, _offset(there, target, new)
+    refused = process.next_mapping(address + gone)
+    stop = address + gone if refused is None else max(min(refused.start, address + gone), address)
+    moved = _moved(process, address, stop, 0 if flags & _DONTUNMAP else target - address)
+    return (here or there or _by_policy(process))._replace(applied=moved)
 
 
 def _offset(refusal: Refusal | None, start: int, size: int) -> int:
@@ -141,17 +141,11 @@ def _moved(process: Process, start: int, stop: int, distance: int) -> tuple[tupl
 
     Where a hole was before, what lay at its new place counts as moved: nothing tells it from what was.
     """
-    first = process.next_mapping(start)
-    if first is not None:
-        stop = min(stop, max(first.start, start))
-    return tuple(
-        (there - distance, end - distance) for there, end in mapped_parts(process, start + distance, stop + distance)
-    )
+    parts = mapped_parts(process, start + distance, stop + distance)
+    return tuple((begin - distance, end - distance) for begin, end in parts)
 
 
-def _not_one_mapping(
-    process: Process, number: int, address: int, old: int, new: int
-) -> Refusal | None:
+def _not_one_mapping(process: Process, number: int, address: int, old: int, new: int) -> Refusal | None:
     """The hole, or the other mapping, that the range meets."""
     mapping = process.next_mapping(address)
     needed = min(old, new) if mapping is not None and mapping.start <= address else old

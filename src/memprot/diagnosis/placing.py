@@ -80,24 +80,24 @@ def mmap_cause(number: int, address: int, length: int, prot: int, flags: int, fd
         return lock_limit(process, whole_pages(length), number)
     if number == errno.ENOMEM:
         return _no_room(process, address, length, prot, flags)
-    if number == errno.EPERM and flags & _FIXED:
-        refusal = first_sealed(process, address, address + whole_pages(length))
-        if refusal is not None:
-            return refusal
-        lowest = process.setting("vm/mmap_min_addr")
-        if address < lowest:
-            return Refusal(
-                number,
-                Reason.NOT_PERMITTED,
-                f"addresses below {lowest:#x} (vm.mmap_min_addr) are kept free",
-                "choose a higher address, or run with CAP_SYS_RAWIO",
-                address,
-                min(lowest, address + whole_pages(length)),
-            )
+    lowest = process.setting("vm/mmap_min_addr") if number == errno.EPERM and flags & _FIXED else 0
+    if address < lowest:
+        return Refusal(
+            number,
+            Reason.NOT_PERMITTED,
+            f"addresses below {lowest:#x} (vm.mmap_min_addr) are kept free",
+            "choose a higher address, or run with CAP_SYS_RAWIO",
+            address,
+            min(lowest, address + whole_pages(length)),
+        )
     if number == errno.EPERM and flags & MapFlag.LOCKED and process.limit(resource.RLIMIT_MEMLOCK) == 0:
         return lock_limit(process, whole_pages(length), number)
     if not flags & MapFlag.ANONYMOUS:
         refusal = mapped_file_cause(number, fd, prot, flags)
+        if refusal is not None:
+            return refusal
+    if number == errno.EPERM and flags & _FIXED:
+        refusal = first_sealed(process, address, address + whole_pages(length))
         if refusal is not None:
             return refusal
     implied = bool(prot & Prot.READ) and not prot & Prot.EXEC and process.reads_imply_execute()

@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import memprot._native as _native
 from memprot._native import Mapping, MapsFile
-from memprot.prot import PAGE_SIZE, Prot
+from memprot.prot import Prot
 
 __all__ = [
     "Memory",
     "Process",
-    "first_absent",
     "max_map_count",
     "memory_of_the_system",
     "number_from",
@@ -23,7 +22,6 @@ __all__ = [
 _READ_IMPLIES_EXEC = 0x0400000
 _ASK_PERSONALITY = 0xFFFFFFFF
 _REFUSE_EXEC_GAIN = 1
-_AT_ONCE = 1 << 30  # bytes of which mincore is asked
 _PLAIN = ("anonymous", "heap", "stack")
 _MAY = {"mr": int(Prot.READ), "mw": int(Prot.WRITE), "me": int(Prot.EXEC)}
 
@@ -237,22 +235,6 @@ def own_huge_page() -> int:
         return int(_native.read_small_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"))
     except OSError:
         return 0
-
-
-def first_absent(start: int, stop: int) -> int | None:
-    """The first page of our own mapped memory that is not in memory, or None.
-
-    Source: mincore(2).
-
-    >>> from memprot.diagnosis.process import first_absent
-    >>> first_absent(0, 0)
-    """
-    for at in range(start, stop, _AT_ONCE):
-        pages = _native.mincore(at, min(stop - at, _AT_ONCE))
-        absent = next((page for page, present in enumerate(pages) if not present & 1), None)
-        if absent is not None:
-            return at + absent * PAGE_SIZE
-    return None
 
 
 def process_of(pidfd: int) -> int:

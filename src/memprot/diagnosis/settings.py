@@ -111,8 +111,12 @@ def move_pages_cause(number: int, pid: int, *_: object) -> Refusal | None:
         said = "one of the nodes is not among those that the process may use"
         return Refusal(number, Reason.NOT_PERMITTED, said, "see Mems_allowed in /proc/PID/status, and its cpuset")
     if number == errno.EINVAL:
-        return Refusal(number, Reason.UNKNOWN_FLAGS, "the flags mean nothing", "use memprot.calls.NumaFlag.MOVE or MOVE_ALL")
+        return Refusal(
+            number, Reason.UNKNOWN_FLAGS, "the flags mean nothing", "use memprot.calls.NumaFlag.MOVE or MOVE_ALL"
+        )
     if number == errno.EPERM:
         said = f"the pages of process {pid} may not be moved by this one, or others use them and that is privileged"
-        return Refusal(number, Reason.NOT_PERMITTED, said, "needs CAP_SYS_NICE, and CAP_SYS_PTRACE for others' processes")
+        return Refusal(
+            number, Reason.NOT_PERMITTED, said, "needs CAP_SYS_NICE, and CAP_SYS_PTRACE for others' processes"
+        )
     return policy_cause(number)
