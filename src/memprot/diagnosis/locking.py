@@ -7,7 +7,7 @@ from memprot.diagnosis.limits import lock_limit, mapping_limit
 from memprot.diagnosis.place import named
 from memprot.diagnosis.populating import unpopulated
 from memprot.diagnosis.process import Process, max_map_count
-from memprot.diagnosis.range import first_hole, hole, mapped_parts, misaligned, wraps
+from memprot.diagnosis.range import first_hole, hole, mapped_parts, misaligned, whole_pages, wraps
 from memprot.diagnosis.refusal import Refusal
 from memprot.diagnosis.unseen import not_supported, out_of_memory, refused_by_policy
 from memprot.prot import PAGE_SIZE
@@ -33,7 +33,8 @@ def mlock_cause(number: int, address: int, length: int, flags: int = 0) -> Refus
     """
     address, length, flags = address & _WORD, length & _WORD, flags & _WORD
     start = address - address % PAGE_SIZE
-    stop = -(-(address + length) // PAGE_SIZE) * PAGE_SIZE
+    # As the kernel does it: a length near 2**64 becomes a small one, or none.
+    stop = start + (whole_pages(length + address - start & _WORD) & _WORD)
     process = Process()
     if number == errno.EINVAL:
         if flags & ~_ON_FAULT:
@@ -47,8 +48,6 @@ def mlock_cause(number: int, address: int, length: int, flags: int = 0) -> Refus
         return refused_by_policy(process, number, "RLIMIT_MEMLOCK allows to lock memory")
     if number not in (errno.ENOMEM, errno.EAGAIN):
         return None
-    if stop > _WORD:
-        return wraps(address, length, number)
     # The limit is looked at before the mappings are.
     refusal = lock_limit(process, stop - start, number)
     if refusal is not None and number == errno.ENOMEM:

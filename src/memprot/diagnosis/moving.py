@@ -113,23 +113,26 @@ def _not_movable(process: Process, number: int, address: int, old: int) -> Refus
 
 def _sealed(process: Process, address: int, old: int, new: int, flags: int, target: int) -> Refusal:
     """The first sealed mapping, where the memory is or where it goes, and what had been moved before."""
-    several = bool(flags & _REMAP_FIXED) and old == new
-    here = first_sealed(process, address, address + (old if several else PAGE_SIZE))
+    if flags & _REMAP_FIXED and old == new:
+        return _sealed_among_several(process, address, old, flags, target) or _by_policy(process)
+    here = first_sealed(process, address, address + PAGE_SIZE)
+    if here is not None and here.mapping is not None:
+        return here._replace(stop=min(here.mapping.stop, address + max(old, PAGE_SIZE)))
     there = first_sealed(process, target, target + new) if flags & _REMAP_FIXED else None
-    if not several:
-        return here or there or first_sealed(process, address + new, address + old) or _by_policy(process)
-    # One mapping after the other is moved, and what is where it goes is unmapped just before that.
-    gone = _offset(here, address, new)
-    if _offset(there, target, new) < gone:
-        here, gone = None, _offset(there, target, new)
-    refused = process.next_mapping(address + gone)
-    stop = address + gone if refused is None else max(min(refused.start, address + gone), address)
-    moved = _moved(process, address, stop, 0 if flags & _DONTUNMAP else target - address)
-    return (here or there or _by_policy(process))._replace(applied=moved)
+    return there or first_sealed(process, address + new, address + old) or _by_policy(process)
 
 
-def _offset(refusal: Refusal | None, start: int, size: int) -> int:
-    return size if refusal is None or refusal.start is None else refusal.start - start
+def _sealed_among_several(process: Process, address: int, size: int, flags: int, target: int) -> Refusal | None:
+    """One mapping after the other is moved, and what is where it goes is unmapped just before that."""
+    distance, at = target - address, address
+    while at < address + size and (mapping := process.next_mapping(at)) is not None:
+        start, stop = max(mapping.start, at), min(mapping.stop, address + size)
+        refusal = first_sealed(process, start, stop) or first_sealed(process, start + distance, stop + distance)
+        if refusal is not None:
+            moved = _moved(process, address, start, 0 if flags & _DONTUNMAP else distance)
+            return refusal._replace(applied=moved)
+        at = mapping.stop
+    return None
 
 
 def _by_policy(process: Process) -> Refusal:
