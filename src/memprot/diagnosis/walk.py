@@ -100,6 +100,7 @@ class Walk:
         self._mode: int | None = None
         self._memory: Memory | None = None
         self._count = 0
+        self._stop = 0
         self._size = 0  # bytes of private memory that would have become writable on the way
         self._more: list[tuple[Mapping, int]] = []  # in these mappings
         self.start: int | None = None
@@ -111,7 +112,8 @@ class Walk:
         if refusal is not None or request.length & _WORD == 0:
             return refusal
         address, length = request.address & _WORD, request.length & _WORD
-        return self._walk(address, address + -(-length // PAGE_SIZE) * PAGE_SIZE, request.prot & _WORD)
+        self._stop = address + -(-length // PAGE_SIZE) * PAGE_SIZE
+        return self._walk(address, self._stop, request.prot & _WORD)
 
     def _walk(self, address: int, stop: int, prot: int) -> Refusal | None:
         mapping = self._process.next_mapping(address)
@@ -201,11 +203,13 @@ class Walk:
     ) -> Refusal | None:
         """Whether the mapping can be split where the request begins and ends in it."""
         process = self._process
+        needed = (start > mapping.start) + (stop < mapping.stop)
+        if needed == 0 and stop == self._stop:
+            return None  # it is changed whole, and no other one has to be split any more
         if self._near_limit is None:
             self._near_limit = process.may_be_near_mapping_limit()
             if self._near_limit:
                 self._count = process.mapping_count()
-        needed = (start > mapping.start) + (stop < mapping.stop)
         if not self._near_limit:
             return self._indivisible(mapping, start, stop) if needed else None
         # What the walk has passed has the wanted protection by now; where it begins, the neighbour keeps its own.
