@@ -10,9 +10,9 @@ import pytest
 
 from tests.kernel.compare_diagnosis import Comparison, compare
 
-SEQUENCES, SEQUENCES_OF_FUZZING = 60, 4000
-# How often each has to have been met, so that something was compared at all.
-LEAST = {"hole": 50, "misaligned": 5, "locked": 5, "file_read_only": 5, "special_mapping": 5, "unknown_flags": 5}
+SEQUENCES, SEQUENCES_OF_FUZZING = 150, 8000
+# What every run meets often; that it was compared at all has to be certain.
+MET = {"hole", "occupied", "misaligned", "unknown_flags", "bad_argument", "deny_write_execute"}
 
 
 def in_a_child(seed: int) -> Comparison:
@@ -40,10 +40,12 @@ def in_a_child(seed: int) -> Comparison:
 def test_an_error_says_what_the_error_of_the_model_says(fuzzing: bool, fuzz_seed: int) -> None:
     failures: Counter[str] = Counter()
     differences: list[str] = []
-    for seed in range(fuzz_seed, fuzz_seed + (SEQUENCES_OF_FUZZING if fuzzing else SEQUENCES)):
+    seeds = range(fuzz_seed, fuzz_seed + SEQUENCES_OF_FUZZING) if fuzzing else range(SEQUENCES)
+    for seed in seeds:
         result = in_a_child(seed)
         failures += result.failures
         differences += result.differences
     print(f"{failures.total()} failures compared: {dict(failures)}")
     assert not differences, f"{len(differences)} differences\n" + "\n".join(differences[:5])
-    assert {reason: count for reason, count in LEAST.items() if failures[reason] < count} == {}
+    assert set(failures) >= MET
+    assert failures.total() > 5 * len(seeds)
