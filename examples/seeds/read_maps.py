@@ -32,6 +32,8 @@ def explain(mapping: Mapping) -> str:
     sharing = "shared with all who map it" if mapping.shared else "private: writes stay here"
     if mapping.path is not None and mapping.inode:
         what = f"{os.path.basename(mapping.path)} from byte {mapping.offset:#x} on"
+        if mapping.deleted:
+            what += ", a file without a name"
     else:
         what = KINDS.get(mapping.kind, mapping.kind)
     return f"{len(mapping) // 1024} KiB, {access}; {sharing}; {what}"

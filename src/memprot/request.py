@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from memprot.flags import Advice
 from memprot.prot import Prot
 
 if TYPE_CHECKING:
@@ -48,7 +49,12 @@ def _mremap(address: int, old: int, new: int, flags: int, new_address: int | Non
 
 
 def _madvise(address: int, length: int, advice: int) -> str:
-    return f"madvise of {_range(address, length)} with advice {advice:d}"
+    return f"madvise of {_range(address, length)} with {_advice(advice)}"
+
+
+def _advice(advice: int) -> str:
+    known = next((f" ({member.name})" for member in Advice if member == advice), "")
+    return f"advice {advice:d}{known}"
 
 
 def _break(address: int) -> str:
@@ -72,8 +78,8 @@ def _shm_open(name: str | bytes, flags: int, mode: int) -> str:
 
 
 def _process_madvise(pidfd: int, ranges: tuple[object, ...], advice: int, flags: int) -> str:
-    process = f"the process of descriptor {pidfd}"
-    return f"process_madvise of {len(ranges)} ranges of {process} with advice {advice} and flags {address_text(flags)}"
+    what = f"process_madvise of {len(ranges)} ranges of the process of descriptor {pidfd}"
+    return f"{what} with {_advice(advice)} and flags {address_text(flags)}"
 
 
 def _mbind(address: int, length: int, mode: int, nodes: tuple[int, ...], flags: int) -> str:

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum kind { START, FINISH, SYSTEM_CALL, PLACING_CALL, PROBE, MAPS, FILL, RIGHTS, HEAP };
+enum kind { START, FINISH, SYSTEM_CALL, PLACING_CALL, PROBE, MAPS, FILL, RIGHTS, HEAP, PAGES };
 enum { PAGE = 4096, THREADS = 2, INPUT = 1 << 16, OUTPUT = 1 << 20 };
 
 struct request {
@@ -43,7 +43,7 @@ struct errand {
 };
 
 static uint64_t arena_start, arena_stop;
-static int maps_file = -1;
+static int maps_file = -1, pagemap_file = -1;
 static uint8_t output[OUTPUT];
 static size_t output_used;
 static struct errand errand;
@@ -141,8 +141,9 @@ static void start(const struct request *request) {
     arena_start = request->arguments[0];
     arena_stop = request->arguments[1];
     maps_file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    if (maps_file < 0)
-        die("arena: /proc/self/maps cannot be opened");
+    pagemap_file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (maps_file < 0 || pagemap_file < 0)
+        die("arena: /proc/self/maps or pagemap cannot be opened");
     if (probe_catch())
         die("arena: signals cannot be caught");
     pthread_t thread;
@@ -202,6 +203,22 @@ static void maps(const struct request *request) {
     }
     put_answer((int64_t)length, 0, length);
     put(kept, length);
+}
+
+// arguments: first address, number of pages. A byte each: whether it has a page, in memory or swapped out.
+static void pages(const struct request *request) {
+    static uint64_t entries[1024];
+    uint64_t count = request->arguments[1];
+    ssize_t size = (ssize_t)(count * sizeof *entries);
+    off_t start = (off_t)(request->arguments[0] / PAGE * sizeof *entries);
+    if (count > sizeof entries / sizeof *entries || pread(pagemap_file, entries, (size_t)size, start) != size)
+        die("arena: /proc/self/pagemap cannot be read");
+    put_answer((int64_t)count, 0, count);
+    for (uint64_t page = 0; page < count; page++) {
+        bool swapped_or_guard = entries[page] >> 62 & 1, guard = entries[page] >> 58 & 1;
+        uint8_t there = entries[page] >> 63 || (swapped_or_guard && !guard);
+        put(&there, 1);
+    }
 }
 
 // Splits a mapping far from the arena until the process has arguments[0] mappings more.
@@ -286,6 +303,9 @@ int main(void) {
             break;
         case MAPS:
             maps(request);
+            break;
+        case PAGES:
+            pages(request);
             break;
         case FILL:
             fill(request);

@@ -115,7 +115,9 @@ def assert_lines_are_explained(text: str) -> int:
             assert (letter in permissions) == (re.search(rf"may [^;]*\b{verb}\b", explanation) is not None)
         assert (sharing == "s") == ("shared with all" in explanation)
         if inode != "0":
-            assert f"{os.path.basename(path)} from byte {int(offset, 16):#x} on" in explanation
+            name = os.path.basename(path.removesuffix(" (deleted)"))
+            assert f"{name} from byte {int(offset, 16):#x} on" in explanation
+            assert path.endswith(" (deleted)") == explanation.endswith(", a file without a name")
     return len(raw)
 
 

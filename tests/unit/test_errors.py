@@ -31,7 +31,7 @@ def test_the_sentence_names_address_length_protection_and_errno() -> None:
         ("mmap", (0x1000, 4096, 1, 2, 7, 8192), ["0x1000", "r--", "descriptor 7", "offset 8192"]),
         ("mmap", (-4096, -1, -1, -1, -1, -1), ["0xfffffffffffff000", "18446744073709551615 bytes"]),
         ("munmap", (0x2000, 1), ["1 bytes", "0x2000"]),
-        ("madvise", (0x2000, 4096, 4), ["0x2000", "advice 4"]),
+        ("madvise", (0x2000, 4096, 4), ["0x2000", "advice 4 (DONTNEED)"]),
         ("memfd_create", ("name\n", 1), ["'name\\n'", "0x1"]),
         ("mseal", (1, 2, 3), ["mseal"]),
     ],

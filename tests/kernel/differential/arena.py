@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 SOURCE = Path(__file__).parent.parent.parent / "native" / "arena.c"
 
-START, FINISH, SYSTEM_CALL, PLACING_CALL, PROBE, MAPS, FILL, RIGHTS, HEAP = range(9)
+START, FINISH, SYSTEM_CALL, PLACING_CALL, PROBE, MAPS, FILL, RIGHTS, HEAP, PAGES = range(10)
 
 REQUEST = struct.Struct("<8Q")
 ANSWER = struct.Struct("<qII")

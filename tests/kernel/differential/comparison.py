@@ -54,6 +54,12 @@ class Comparison:
     def _compare(self, operation: Operation, model: Outcome, kernel: Outcome) -> None:
         if model == kernel or (operation.name in ("mmap", "mremap") and self._outside(model, kernel)):
             return
+        if model.pages:
+            both = enumerate(zip(model.pages, kernel.pages, strict=True))
+            wrong = [page for page, (ours, its) in both if ours is not None and ours != its]
+            if wrong:
+                self._disagree(f"of the pages {wrong} only one of both says that they are there: {kernel.pages}")
+            return
         if len(model.touches) > 1:
             pairs = enumerate(zip(model.touches, kernel.touches, strict=True))
             different = [f"page {page}: model {ours}, kernel {its}" for page, (ours, its) in pairs if ours != its]

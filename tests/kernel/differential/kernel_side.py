@@ -58,12 +58,13 @@ A_DESCRIPTOR_THAT_IS_NOT_OPEN = 1000
 
 
 class Outcome(NamedTuple):
-    """What came of an operation: 0 or the errno, the result of a call that gives one, and for each page touched the
-    signal, its code and the protection key."""
+    """What came of an operation: 0 or the errno, the result of a call that gives one, for each page touched the
+    signal, its code and the protection key, and for each page looked at whether it is there; None for not known."""
 
     errno: int
     result: int = 0
     touches: tuple[tuple[int, int, int], ...] = ()
+    pages: tuple[bool | None, ...] = ()
 
 
 class Surroundings(NamedTuple):
@@ -109,8 +110,9 @@ class KernelSide:
             limits[name] = pages * PAGE_SIZE
             limit = limits[name] + (kilobytes(status, held) << 10 if held else 0)
             resource.prlimit(pid, number, (limit, limit))
-            if name == "memlock":
-                self._process.ask([Request(arena.SYSTEM_CALL, SETRESUID, (NOBODY, NOBODY, NOBODY))])
+        if "memlock" in dict(world.limits):
+            # Whoever may lock without limit must give that up; only then, for others may not be limited from here.
+            self._process.ask([Request(arena.SYSTEM_CALL, SETRESUID, (NOBODY, NOBODY, NOBODY))])
         return limits
 
     def _mappings_left(self, maps: Answer) -> int:
@@ -135,6 +137,8 @@ class KernelSide:
         if name == "probe":
             access, thread = arguments
             return Request(arena.PROBE, 0, (ARENA, world.pages, ACCESSES.index(str(access)), number(thread)))
+        if name == "pages":
+            return Request(arena.PAGES, 0, (ARENA, world.pages))
         if name == "rights":
             return Request(arena.RIGHTS, 0, tuple(map(number, arguments)))
         values = [self._value(argument) for argument in arguments]
@@ -187,6 +191,8 @@ def outcome(operation: Operation, answer: Answer) -> Outcome:
         data = answer.payload
         touches = tuple((data[i], data[i + 1], data[i + 2]) for i in range(0, len(data), 4))
         return Outcome(0, 0, touches)
+    if operation.name == "pages":
+        return Outcome(0, pages=tuple(map(bool, answer.payload)))
     if answer.errno:
         return Outcome(answer.errno)
     return Outcome(0, answer.result)

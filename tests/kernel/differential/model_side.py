@@ -36,6 +36,8 @@ class ModelSide:
             access, thread = arguments
             pages = self._inside[::PAGE_SIZE]
             return Outcome(0, 0, tuple(self._touch(page, str(access), number(thread)) for page in pages))
+        if name == "pages":
+            return Outcome(0, pages=self._pages())
         if name == "truncate":
             return self._truncate(str(arguments[0]), number(arguments[1]))
         if name == "rights":
@@ -60,6 +62,17 @@ class ModelSide:
     def _touch(self, address: int, access: str, thread: int) -> tuple[int, int, int]:
         result: Access = self._space.access(address, access, thread=self._threads[thread])
         return int(result.signal or 0), CODES[result.code], result.key or 0
+
+    def _pages(self) -> tuple[bool | None, ...]:
+        """Which are there. Of files the kernel brings in more than is touched, and PROT_NONE hides from a walk."""
+        there: list[bool | None] = [False] * len(self._inside[::PAGE_SIZE])
+        for mapping in self._space.mappings:
+            known = mapping.file is None and mapping.prot
+            for address in range(mapping.start, mapping.stop, PAGE_SIZE):
+                if address in self._inside:
+                    page = (address - ARENA) // PAGE_SIZE
+                    there[page] = self._space.walk(address).present if known else None
+        return tuple(there)
 
     def _truncate(self, name: str, size: int) -> Outcome:
         truncated = self._files[name]

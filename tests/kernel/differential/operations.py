@@ -55,6 +55,7 @@ class World:
     room: int | None = None  # how many mappings more the process may have; None: as many as it likes
     moves_out: bool = True  # whether the kernel is asked to find places of its own
     limits: tuple[tuple[str, int], ...] = ()  # by the model's name, in pages over what the process has
+    prots: tuple[int, ...] = (0, 1, 1, 3, 3, 3, 5, 7, 2, 4, 6)  # the fewer, the more neighbours may merge
     first: tuple[Operation, ...] = ()
     weights: tuple[tuple[str, float], ...] = ()
 
@@ -74,12 +75,17 @@ WEIGHTS = {
     "pkey_free": 0.5,
     "access": 12,
     "probe": 1,
+    "pages": 6,
     "truncate": 1,
 }
 HEAP_PAGE = 12
 
 WORLDS = (
     World("plain"),
+    World(
+        "merging", pages=14, prots=(1, 3), weights=(("access", 45), ("mremap", 20), ("mlock", 1), ("pkey_mprotect", 0))
+    ),
+    World("merging locked", pages=14, prots=(1, 3), weights=(("access", 30), ("mremap", 20), ("mlock", 20))),
     World("files", weights=(("truncate", 4), ("mmap", 25), ("access", 25))),
     World("stacks", pages=600, weights=(("access", 40), ("mmap", 25))),
     World("sealing", weights=(("mseal", 8),)),
@@ -92,7 +98,7 @@ WORLDS = (
     World("short stacks", pages=600, limits=(("stack", 12),), weights=(("access", 40), ("mmap", 25))),
     World("few mappings left", room=12, moves_out=False),
 )
-# Without mremap: its merging differs in newer kernels, such as those of the machines that have keys.
+# Without mremap: some of it has changed since the kernel that the model describes, and keys do not matter to it.
 WORLD_WITH_KEYS = World(
     "keys",
     threads=2,
@@ -158,7 +164,7 @@ class Dice:
             return self._random.choice((8, 0x10, 1 << 30, 1 << 32 | 5, 1 << 24 | 1, 3 << 24))
         if self._chance(8 if self._world.pages > 64 else 40):
             return self._random.choice((1 << 24, 1 << 25)) | self._random.randrange(8)
-        return self._random.choice((0, 1, 1, 3, 3, 3, 5, 7, 2, 4, 6))
+        return self._random.choice(self._world.prots)
 
     def _mprotect(self) -> tuple[int | str, ...]:
         return *self._range(), self._prot()
@@ -211,6 +217,9 @@ class Dice:
 
     def _probe(self) -> tuple[int | str, ...]:
         return self._random.choice(ACCESSES), self._random.randrange(self._world.threads)
+
+    def _pages(self) -> tuple[int | str, ...]:
+        return ()
 
     def _truncate(self) -> tuple[int | str, ...]:
         return self._random.choice(TRUNCATED), self._random.randrange(FILE_PAGES * PAGE_SIZE)
