@@ -51,7 +51,7 @@ test-vm: $(VENV)/built $(VM)/init  ## run the tests that need protection keys, i
 		$(BIN)/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/vm/guest -k 'changes_nothing or keeps')
 
 fuzz: $(VENV)/built  ## random calls and random programs against the kernel, for minutes
-	MEMPROT_FUZZ=1 $(BIN)/python -m pytest -rP --timeout=3600 $(or $(TESTS),tests/kernel/test_fuzz_*.py tests/kernel/test_check.py)
+	MEMPROT_FUZZ=1 $(BIN)/python -m pytest -rP --timeout=3600 $(or $(TESTS),tests/kernel/test_fuzz_*.py tests/kernel/test_check.py tests/kernel/test_diagnosis_against_model.py)
 	$(BIN)/python -m tests.kernel.differential.long_run --operations 200000
 
 lint: $(VENV)/lint  ## ruff, mypy --strict, clang-format

@@ -82,6 +82,11 @@ def test_the_change_begins_at_the_start_of_a_growing_mapping(pages: int) -> None
     assert prots(pages)[:4] == ["r--", "r--", "r--", "   "]
 
 
+def test_nothing_was_changed_where_a_mapping_does_not_grow(pages: int) -> None:
+    error = failure(pages + PAGE_SIZE, PAGE_SIZE, Prot.READ | Prot.WRITE | Prot.GROWSDOWN)
+    assert (error.reason, error.applied) == (Reason.NOT_GROWING, ())
+
+
 def test_length_zero_succeeds_and_does_nothing(pages: int) -> None:
     for address, prot in ((pages, 0), (pages, 1 << 40), (0, 7)):
         calls.mprotect(address, 0, prot)

@@ -1,15 +1,26 @@
 """Why advice about memory was not taken: madvise, process_madvise, msync, mincore, set_name."""
 
 import errno
+import os
 from typing import TYPE_CHECKING
 
 import memprot._native as _native
 from memprot.diagnosis.limits import mapping_limit
 from memprot.diagnosis.place import named
-from memprot.diagnosis.placing import first_sealed
-from memprot.diagnosis.process import Process, max_map_count
-from memprot.diagnosis.range import first_hole, hole, misaligned, wraps
+from memprot.diagnosis.populating import unpopulated
+from memprot.diagnosis.process import Process, max_map_count, process_of
+from memprot.diagnosis.range import (
+    beyond_the_last,
+    ends_outside,
+    first_hole,
+    hole,
+    mapped_parts,
+    misaligned,
+    outside,
+    wraps,
+)
 from memprot.diagnosis.refusal import Refusal
+from memprot.diagnosis.unfit import POPULATE, unfit
 from memprot.diagnosis.unseen import not_supported, out_of_memory, refused_by_policy
 from memprot.flags import Advice
 from memprot.prot import PAGE_SIZE
@@ -25,10 +36,7 @@ __all__ = ["madvise_cause", "mapped_range_cause", "msync_cause", "process_madvis
 _WORD = 2**64 - 1
 _SLACK = 8
 _SYNC_FLAGS = 7
-_NOT_LOCKED = (Advice.DONTNEED, Advice.FREE, Advice.REMOVE, Advice.PAGEOUT, Advice.COLD, Advice.GUARD_INSTALL)
 _PRIVILEGED = (Advice.HWPOISON, Advice.SOFT_OFFLINE)
-# What the kernel's own special mappings refuse, in the letters of VmFlags.
-_SPECIAL = {"pf", "io", "ht", "mm"}
 
 
 def _stop(address: int, length: int) -> int:
@@ -57,6 +65,8 @@ def mapped_range_cause(number: int, address: int, length: int, *_: object) -> Re
         return _range(number, address, length)
     if number not in (errno.ENOMEM, errno.EFAULT):
         return None
+    if beyond_the_last(address):
+        return outside(number, address, length or PAGE_SIZE)
     if _stop(address, length) > _WORD:
         return wraps(address, length, number)
     place = first_hole(Process(), address, _stop(address, length))
@@ -74,38 +84,75 @@ def madvise_cause(number: int, address: int, length: int, advice: int) -> Refusa
     <Reason.UNKNOWN_FLAGS: 'unknown_flags'>
     """
     address, length, advice = address & _WORD, length & _WORD, advice & _WORD
-    process = Process()
     if number == errno.EINVAL:
         # Which advice there is, the kernel looks at first, even for no memory at all.
         if (length == 0 and address % PAGE_SIZE == 0) or not _is_known(advice):
             return _unknown_advice(number, advice)
-        return _range(number, address, length) or _unfit(process, number, address, length, advice)
-    if number == errno.ENOMEM:
-        refusal = mapped_range_cause(number, address, length)
+        refusal = _range(number, address, length)
         if refusal is not None:
-            return refusal._replace(applied=_mapped_parts(process, address, _stop(address, length)))
+            return refusal
+    if number == errno.EPERM and advice in _PRIVILEGED:
+        return Refusal(number, Reason.NOT_PERMITTED, "this advice is for administrators", "needs CAP_SYS_ADMIN")
+    return _not_taken(Process(), number, address, _stop(address, length), advice)
+
+
+def _not_taken(process: Process, number: int, start: int, stop: int, advice: int) -> Refusal | None:
+    """Why memory did not take an advice, and which part of it did."""
+    if number == errno.ENOMEM and stop > _WORD:
+        return wraps(start, stop - start)
+    place = first_hole(process, start, stop)
+    if place is not None and advice in POPULATE:
+        stop = place[0]  # this advice goes no further, any other one goes on behind the hole
+    refusal = _first_unfit(process, start, stop, advice)
+    if refusal is not None and refusal.errno == number and refusal.start is not None:
+        return refusal._replace(applied=mapped_parts(process, start, refusal.start))
+    if number == errno.ENOMEM:
+        if place is not None:
+            return hole(*place)._replace(applied=mapped_parts(process, start, stop))
         return _split_or_memory(process, number)
     if number == errno.EAGAIN:
         return _split_or_memory(process, number)
+    if number == errno.EFAULT:
+        return _not_brought_in(process, number, start, stop)
     if number == errno.EPERM:
-        if advice in _PRIVILEGED:
-            return Refusal(number, Reason.NOT_PERMITTED, "this advice is for administrators", "needs CAP_SYS_ADMIN")
-        refusal = first_sealed(process, address, _stop(address, length))
-        if refusal is not None:
-            return refusal._replace(explanation=f"{refusal.explanation}, and this advice would discard what it holds")
-        return refused_by_policy(process, number, "nothing in the range is sealed")
-    mapping = process.next_mapping(address)
+        return _sealed_file(process, start, stop, advice) or refused_by_policy(
+            process, number, "nothing in the range is sealed"
+        )
+    mapping = process.next_mapping(start)
     if number == errno.EBADF and mapping is not None:
         said = f"the advice is about files, and there is none behind {named(mapping)}"
-        return Refusal(
-            number, Reason.BAD_ARGUMENT, said, "give it for file mappings", mapping.start, mapping.stop, mapping
-        )
-    if number == errno.EACCES and advice == Advice.REMOVE and mapping is not None:
-        said = f"only a shared and writable mapping can make a hole in a file, and {named(mapping)} is not"
-        return Refusal(
-            number, Reason.FILE_READ_ONLY, said, "map it shared and writable", mapping.start, mapping.stop, mapping
-        )
+        return _at(Refusal(number, Reason.BAD_ARGUMENT, said, "give it for file mappings"), mapping, start, stop)
     return None
+
+
+def _first_unfit(process: Process, start: int, stop: int, advice: int) -> Refusal | None:
+    at = start
+    while at < stop and (mapping := process.next_mapping(at)) is not None and mapping.start < stop:
+        refusal = unfit(process, mapping, max(mapping.start, start), min(mapping.stop, stop), advice)
+        if refusal is not None:
+            return refusal
+        at = mapping.stop
+    return None
+
+
+def _not_brought_in(process: Process, number: int, start: int, stop: int) -> Refusal | None:
+    """The page at which bringing pages into memory ended."""
+    at = start
+    while at < stop and (mapping := process.next_mapping(at)) is not None and process.pid is None:
+        refusal = unpopulated(number, mapping, at, min(mapping.stop, stop))
+        if refusal is not None and refusal.start is not None:
+            return refusal._replace(applied=((start, refusal.start),) if start < refusal.start else ())
+        at = mapping.stop
+    return None
+
+
+def _sealed_file(process: Process, start: int, stop: int, advice: int) -> Refusal | None:
+    """The file that cannot be given a hole; seals cannot be asked for, so it is told only where there is one file."""
+    mapping = process.next_mapping(start)
+    if advice != Advice.REMOVE or mapping is None or not mapping.inode or mapping.stop < stop:
+        return None
+    said = f"the file of {named(mapping)} is sealed against writing (F_SEAL_FUTURE_WRITE), and a hole would change it"
+    return _at(Refusal(errno.EPERM, Reason.MEMFD_SEAL, said, "leave it as it is"), mapping, start, stop)
 
 
 def _is_known(advice: int) -> bool:
@@ -122,35 +169,8 @@ def _unknown_advice(number: int, advice: int) -> Refusal:
     return Refusal(number, Reason.UNKNOWN_FLAGS, said, "use another one of memprot.calls.Advice")
 
 
-def _unfit(process: Process, number: int, address: int, length: int, advice: int) -> Refusal | None:
-    """The first mapping that is of no kind for the advice."""
-    at, stop = address, _stop(address, length)
-    while at < stop and (mapping := process.next_mapping(at)) is not None and mapping.start < stop:
-        flags = process.flags(mapping)
-        if "lo" in flags and advice in _NOT_LOCKED:
-            said, hint = f"{named(mapping)} is locked into memory (mlock)", "unlock it first (munlock)"
-            return _at(Refusal(number, Reason.LOCKED, said, hint), mapping, address, stop)
-        if flags & _SPECIAL or (advice == Advice.FREE and mapping.inode) or mapping.kind in ("kernel", "vvar", "vdso"):
-            said, hint = f"{named(mapping)} is of a kind that this advice is not for", "leave it out"
-            return _at(Refusal(number, Reason.SPECIAL_MAPPING, said, hint), mapping, address, stop)
-        at = mapping.stop
-    return None
-
-
 def _at(refusal: Refusal, mapping: "Mapping", start: int, stop: int) -> Refusal:
     return refusal._replace(start=max(mapping.start, start), stop=min(mapping.stop, stop), mapping=mapping)
-
-
-def _mapped_parts(process: Process, start: int, stop: int) -> tuple[tuple[int, int], ...]:
-    parts: list[tuple[int, int]] = []
-    at = start
-    while at < stop and (mapping := process.next_mapping(at)) is not None and mapping.start < stop:
-        part = max(mapping.start, start), min(mapping.stop, stop)
-        if parts and parts[-1][1] == part[0]:
-            part = parts.pop()[0], part[1]
-        parts.append(part)
-        at = mapping.stop
-    return tuple(parts)
 
 
 def _split_or_memory(process: Process, number: int) -> Refusal:
@@ -175,8 +195,12 @@ def process_madvise_cause(
     if number == errno.EBADF:
         said = f"descriptor {pidfd} is not open, or stands for no process"
         return Refusal(number, Reason.BAD_DESCRIPTOR, said, "pass what os.pidfd_open gives")
-    if number == errno.EPERM:
-        said = "the memory of that process may not be changed by this one"
+    pid = process_of(pidfd)
+    ours = pid == os.getpid()
+    if number == errno.ESRCH:
+        return Refusal(number, Reason.BAD_DESCRIPTOR, f"the process of descriptor {pidfd} has ended", "leave it out")
+    if number in (errno.EPERM, errno.EACCES) and not ours:
+        said = f"the memory of process {pid} may not be changed by this one"
         return Refusal(number, Reason.NOT_PERMITTED, said, "ask as its user, with CAP_SYS_PTRACE and CAP_SYS_NICE")
     if number == errno.EINVAL:
         if flags:
@@ -184,9 +208,14 @@ def process_madvise_cause(
         for start, _ in ranges:
             if start % PAGE_SIZE:
                 return misaligned(start & _WORD)
-        said = f"the advice {advice:d} is unknown, or not one that another process may be given"
-        return Refusal(number, Reason.UNKNOWN_FLAGS, said, "use Advice.COLD, PAGEOUT, WILLNEED or COLLAPSE")
-    return None
+        if not _is_known(advice & _WORD) or not ours:
+            said = f"the advice {advice:d} is unknown, or not one that another process may be given"
+            return Refusal(number, Reason.UNKNOWN_FLAGS, said, "use Advice.COLD, PAGEOUT, WILLNEED or COLLAPSE")
+    # Ranges before one that refuses would have made the call a success, in part.
+    start, stop = (word & _WORD for word in ranges[0])
+    if number == errno.EFAULT and ends_outside(start, stop - start):
+        return outside(number, start, stop - start)
+    return _not_taken(Process(None if ours else pid), number, start, stop, advice & _WORD)
 
 
 def msync_cause(number: int, address: int, length: int, flags: int = 0) -> Refusal | None:
@@ -206,7 +235,8 @@ def msync_cause(number: int, address: int, length: int, flags: int = 0) -> Refus
             return Refusal(number, Reason.UNKNOWN_FLAGS, said, "use SyncFlag.ASYNC or SyncFlag.SYNC")
         return _range(number, address & _WORD, length & _WORD)
     if number == errno.EBUSY:
-        return _unfit(Process(), number, address & _WORD, length & _WORD, Advice.DONTNEED)
+        address, stop = address & _WORD, _stop(address & _WORD, length & _WORD)
+        return _first_unfit(Process(), address, stop, Advice.DONTNEED)  # refused by locked pages as well
     return mapped_range_cause(number, address, length)
 
 

@@ -9,6 +9,8 @@ mprotect of 4096 bytes at 0x0 to r-- failed with ENOMEM (Cannot allocate memory)
 0x0-0x1000; map it first, or leave it out; memprot.AddressSpace lists what is mapped
 """
 
+import threading
+
 import memprot._native as _native
 from memprot.diagnosis.causes import CAUSES
 from memprot.errors import ProtectionError
@@ -18,6 +20,9 @@ __all__ = ["diagnosed"]
 # What may go wrong while looking for the cause. Not among them are exceptions that others raise in this thread,
 # which must not get lost: KeyboardInterrupt, FaultError.
 _OURS = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+
+
+_looking = threading.local()
 
 
 def diagnosed(number: int, call: str, arguments: tuple[object, ...]) -> ProtectionError:
@@ -35,12 +40,16 @@ def diagnosed(number: int, call: str, arguments: tuple[object, ...]) -> Protecti
     <Reason.MISALIGNED: 'misaligned'>
     """
     cause = CAUSES.get(call)
-    if cause is None:
+    # A call that fails while a cause is looked for says what was to be known by its errno.
+    if cause is None or getattr(_looking, "now", False):
         return ProtectionError(number, call, arguments)
     try:
+        _looking.now = True
         refusal = cause(number, *arguments)
     except _OURS:
         refusal = None  # what is not known is not said
+    finally:
+        _looking.now = False
     if refusal is None:
         return ProtectionError(number, call, arguments)
     return ProtectionError(

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 
+from memprot.diagnosis.place import amount
 from memprot.diagnosis.process import Process
 from memprot.diagnosis.refusal import Refusal
 from memprot.diagnosis.unseen import not_supported
@@ -11,11 +12,12 @@ from memprot.flags import MAP_TYPE, MapFlag
 from memprot.prot import Prot
 from memprot.reason import Reason
 
-__all__ = ["made_file_cause", "mapped_file_cause", "memfd_create_cause", "memfd_secret_cause"]
+__all__ = ["mapped_file_cause", "memfd_create_cause", "memfd_secret_cause", "shared_memory_cause"]
 
 _WRITE_SEALS = 0x0008 | 0x0010  # F_SEAL_WRITE, F_SEAL_FUTURE_WRITE
 _LONGEST_NAME = 249
-_MEMFD_FLAGS = 0x1F | 0x3F << 26
+_HUGE_SHIFT, _HUGE_MASK = 26, 0x3F  # MFD_HUGE_*: the logarithm of a size
+_DESCRIPTOR = 2**32 - 1  # the kernel looks at no more of a register
 
 
 def mapped_file_cause(number: int, fd: int, prot: int, flags: int) -> Refusal | None:
@@ -40,6 +42,7 @@ def mapped_file_cause(number: int, fd: int, prot: int, flags: int) -> Refusal | 
     if number not in (errno.EACCES, errno.EPERM):
         return None
     shared = flags & MAP_TYPE in (MapFlag.SHARED, MapFlag.SHARED_VALIDATE)
+    fd &= _DESCRIPTOR
     access = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
     if number == errno.EACCES:
         if access == os.O_WRONLY:
@@ -74,6 +77,10 @@ def memfd_create_cause(number: int, name: str | bytes, flags: int) -> Refusal | 
             return Refusal(number, Reason.BAD_ARGUMENT, said, "shorten it")
         said = f"the flags {flags:#x} have bits that this kernel does not know, or that exclude each other"
         return Refusal(number, Reason.UNKNOWN_FLAGS, said, "use memprot.calls.MemfdFlag")
+    if number == errno.ENODEV:
+        size = amount(1 << (flags >> _HUGE_SHIFT & _HUGE_MASK))
+        hint = "see /sys/kernel/mm/hugepages for the sizes this kernel has"
+        return Refusal(number, Reason.NOT_SUPPORTED, f"this kernel has no huge pages of {size}", hint)
     if number == errno.EACCES and Process().setting("vm/memfd_noexec") == 2:
         said = "vm.memfd_noexec is 2: files in memory must not be executable"
         return Refusal(number, Reason.NOT_PERMITTED, said, "add MemfdFlag.NOEXEC_SEAL")
@@ -96,8 +103,33 @@ def memfd_secret_cause(number: int, flags: int = 0) -> Refusal | None:
     return made_file_cause(number)
 
 
-def made_file_cause(number: int, name: str | bytes = "", *_: int) -> Refusal | None:
-    """Why a new file or descriptor could not be had; also shm_open and shm_unlink.
+def shared_memory_cause(number: int, name: str | bytes, *_: int) -> Refusal | None:
+    """The cause of a failed shm_open or shm_unlink.
+
+    Source: shm_open(3); the memory is a file in /dev/shm.
+
+    >>> import errno
+    >>> from memprot.diagnosis.files import shared_memory_cause
+    >>> shared_memory_cause(errno.EINVAL, "a/b").explanation
+    "'a/b' can be no name of shared memory"
+    """
+    text = os.fsdecode(name).lstrip("/")
+    if not text or "/" in text:
+        said, hint = f"{name!r} can be no name of shared memory", "give a slash and then a name without any: '/name'"
+        return Refusal(number, Reason.BAD_ARGUMENT, said, hint)
+    if number in (errno.EISDIR, errno.EINVAL) and os.path.isdir(f"/dev/shm/{text}"):
+        said = f"{name!r} is a folder in /dev/shm, and no shared memory"
+        return Refusal(number, Reason.BAD_ARGUMENT, said, "choose another name")
+    if number == errno.EINVAL:
+        return Refusal(number, Reason.UNKNOWN_FLAGS, "the flags do not go together", "use os.O_RDWR, O_CREAT, O_EXCL")
+    if number in (errno.EACCES, errno.ELOOP):
+        said = f"{name!r} is not ours" if number == errno.EACCES else f"{name!r} is a symbolic link"
+        return Refusal(number, Reason.NOT_PERMITTED, said, "see who owns it in /dev/shm, and its mode")
+    return made_file_cause(number, name)
+
+
+def made_file_cause(number: int, name: str | bytes = "") -> Refusal | None:
+    """Why a new file or descriptor could not be had.
 
     >>> import errno
     >>> from memprot.diagnosis.files import made_file_cause

@@ -49,7 +49,7 @@ def key_cause(number: int, key: int, *_: int) -> Refusal | None:
     )
 
 
-def rights_cause(number: int, key: int, *_: int) -> Refusal | None:
+def rights_cause(number: int, key: int, rights: int = 0) -> Refusal | None:
     """Why the rights of a key cannot be asked for or set: that is done in the CPU, whether the key is allocated
     or not.
 
@@ -60,9 +60,12 @@ def rights_cause(number: int, key: int, *_: int) -> Refusal | None:
     """
     if number == errno.ENOSYS:
         return _no_keys(number)
-    if number != errno.EINVAL or 0 <= key < _KEYS:
+    if number != errno.EINVAL:
         return None
-    return Refusal(number, Reason.BAD_ARGUMENT, f"{key} is no key: they are 0 to {_KEYS - 1}", "use pkey_alloc's")
+    if not 0 <= key < _KEYS:
+        return Refusal(number, Reason.BAD_ARGUMENT, f"{key} is no key: they are 0 to {_KEYS - 1}", "use pkey_alloc's")
+    said = f"a key has no rights {rights:#x}"
+    return Refusal(number, Reason.UNKNOWN_FLAGS, said, "use memprot.calls.KeyRights")
 
 
 def pkey_alloc_cause(number: int, flags: int, rights: int) -> Refusal | None:

@@ -5,8 +5,9 @@ import resource
 
 from memprot.diagnosis.limits import lock_limit, mapping_limit
 from memprot.diagnosis.place import named
+from memprot.diagnosis.populating import unpopulated
 from memprot.diagnosis.process import Process, max_map_count
-from memprot.diagnosis.range import first_hole, hole, misaligned, wraps
+from memprot.diagnosis.range import first_hole, hole, mapped_parts, misaligned, whole_pages, wraps
 from memprot.diagnosis.refusal import Refusal
 from memprot.diagnosis.unseen import not_supported, out_of_memory, refused_by_policy
 from memprot.prot import PAGE_SIZE
@@ -32,7 +33,8 @@ def mlock_cause(number: int, address: int, length: int, flags: int = 0) -> Refus
     """
     address, length, flags = address & _WORD, length & _WORD, flags & _WORD
     start = address - address % PAGE_SIZE
-    stop = -(-(address + length) // PAGE_SIZE) * PAGE_SIZE
+    # As the kernel does it: a length near 2**64 becomes a small one, or none.
+    stop = start + (whole_pages(length + address - start & _WORD) & _WORD)
     process = Process()
     if number == errno.EINVAL:
         if flags & ~_ON_FAULT:
@@ -46,29 +48,34 @@ def mlock_cause(number: int, address: int, length: int, flags: int = 0) -> Refus
         return refused_by_policy(process, number, "RLIMIT_MEMLOCK allows to lock memory")
     if number not in (errno.ENOMEM, errno.EAGAIN):
         return None
-    place = first_hole(process, start, stop) if stop <= _WORD else None
-    refusal = lock_limit(process, stop - start, number)
     # The limit is looked at before the mappings are.
+    refusal = lock_limit(process, stop - start, number)
     if refusal is not None and number == errno.ENOMEM:
         return refusal
+    place = first_hole(process, start, stop)
     if place is not None:
-        return hole(*place, number)
+        return hole(*place, number)._replace(applied=mapped_parts(process, start, place[0]))
     count = process.mapping_count()
     if count >= max_map_count() - _SLACK:
         return mapping_limit(count, 1)._replace(errno=number)
-    refusal = _unreadable(process, number, start, stop)
-    return refusal or out_of_memory("everything is mapped, and limits leave room", number)
+    refusal = _not_brought_in(process, number, start, stop)
+    if refusal is not None:
+        return refusal._replace(applied=((start, stop),))
+    return out_of_memory("everything is mapped, and limits leave room", number)
 
 
-def _unreadable(process: Process, number: int, start: int, stop: int) -> Refusal | None:
-    """The first mapping that may not be touched, so that its pages cannot be fetched."""
+def _not_brought_in(process: Process, number: int, start: int, stop: int) -> Refusal | None:
+    """The first mapping or page that cannot be brought into memory; all of the range is marked as locked."""
     at = start
     while at < stop and (mapping := process.next_mapping(at)) is not None and mapping.start < stop:
+        at, end = max(mapping.start, at), min(mapping.stop, stop)
         if not mapping.prot:
             said = f"{named(mapping)} may not be read, so its pages cannot be brought into memory"
             hint = "make it readable first; it is marked as locked all the same"
-            place = max(mapping.start, start), min(mapping.stop, stop)
-            return Refusal(number, Reason.BAD_ARGUMENT, said, hint, *place, mapping)
+            return Refusal(number, Reason.BAD_ARGUMENT, said, hint, at, end, mapping)
+        refusal = unpopulated(number, mapping, at, end)
+        if refusal is not None:
+            return refusal._replace(hint="leave it out; it is marked as locked all the same")
         at = mapping.stop
     return None
 

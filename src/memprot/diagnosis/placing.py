@@ -80,24 +80,24 @@ def mmap_cause(number: int, address: int, length: int, prot: int, flags: int, fd
         return lock_limit(process, whole_pages(length), number)
     if number == errno.ENOMEM:
         return _no_room(process, address, length, prot, flags)
-    if number == errno.EPERM and flags & _FIXED:
-        refusal = first_sealed(process, address, address + whole_pages(length))
-        if refusal is not None:
-            return refusal
-        lowest = process.setting("vm/mmap_min_addr")
-        if address < lowest:
-            return Refusal(
-                number,
-                Reason.NOT_PERMITTED,
-                f"addresses below {lowest:#x} (vm.mmap_min_addr) are kept free",
-                "choose a higher address, or run with CAP_SYS_RAWIO",
-                address,
-                min(lowest, address + whole_pages(length)),
-            )
+    lowest = process.setting("vm/mmap_min_addr") if number == errno.EPERM and flags & _FIXED else 0
+    if address < lowest:
+        return Refusal(
+            number,
+            Reason.NOT_PERMITTED,
+            f"addresses below {lowest:#x} (vm.mmap_min_addr) are kept free",
+            "choose a higher address, or run with CAP_SYS_RAWIO",
+            address,
+            min(lowest, address + whole_pages(length)),
+        )
     if number == errno.EPERM and flags & MapFlag.LOCKED and process.limit(resource.RLIMIT_MEMLOCK) == 0:
         return lock_limit(process, whole_pages(length), number)
     if not flags & MapFlag.ANONYMOUS:
         refusal = mapped_file_cause(number, fd, prot, flags)
+        if refusal is not None:
+            return refusal
+    if number == errno.EPERM and flags & _FIXED:
+        refusal = first_sealed(process, address, address + whole_pages(length))
         if refusal is not None:
             return refusal
     implied = bool(prot & Prot.READ) and not prot & Prot.EXEC and process.reads_imply_execute()
@@ -117,19 +117,9 @@ def mmap_cause(number: int, address: int, length: int, prot: int, flags: int, fd
 
 
 def _mmap_arguments(number: int, address: int, length: int, flags: int, offset: int) -> Refusal | None:
+    """What is wrong with the numbers, in the order in which the kernel looks at them."""
     if offset % PAGE_SIZE:
         return misaligned(offset, "offset")
-    if length == 0:
-        return no_length(number)
-    if flags & MAP_TYPE not in (MapFlag.SHARED, MapFlag.PRIVATE, MapFlag.SHARED_VALIDATE, MapFlag.DROPPABLE):
-        return Refusal(
-            number,
-            Reason.UNKNOWN_FLAGS,
-            f"the flags {flags:#x} do not say how the memory is shared",
-            "add one of MapFlag.SHARED, MapFlag.PRIVATE and MapFlag.SHARED_VALIDATE",
-        )
-    if flags & _FIXED and address % PAGE_SIZE:
-        return misaligned(address)
     if flags & MapFlag.HUGETLB:
         return Refusal(
             number,
@@ -137,10 +127,23 @@ def _mmap_arguments(number: int, address: int, length: int, flags: int, offset: 
             f"huge pages of the size that the flags {flags:#x} ask for cannot be had here",
             "see /sys/kernel/mm/hugepages for the sizes this kernel has",
         )
-    if flags & MapFlag.GROWSDOWN and (not flags & MapFlag.ANONYMOUS or flags & MAP_TYPE != MapFlag.PRIVATE):
+    if length == 0:
+        return no_length(number)
+    if flags & _FIXED and address % PAGE_SIZE:
+        return misaligned(address)
+    sharing, anonymous = flags & MAP_TYPE, bool(flags & MapFlag.ANONYMOUS)
+    if sharing == MapFlag.DROPPABLE and anonymous:
+        return bad_argument(number, "droppable memory can neither be locked nor grow", "leave the other flags out")
+    if sharing not in (MapFlag.SHARED, MapFlag.PRIVATE) and (anonymous or sharing != MapFlag.SHARED_VALIDATE):
+        what = "memory without a file" if anonymous else "a file"
+        return Refusal(
+            number,
+            Reason.UNKNOWN_FLAGS,
+            f"the flags {flags:#x} do not say in a way that {what} can be how the memory is shared",
+            "add one of MapFlag.SHARED and MapFlag.PRIVATE; SHARED_VALIDATE is for files, DROPPABLE for none",
+        )
+    if flags & MapFlag.GROWSDOWN:
         return bad_argument(number, "only private memory without a file can grow down", "leave GROWSDOWN out")
-    if flags & MAP_TYPE == MapFlag.DROPPABLE and not flags & MapFlag.ANONYMOUS:
-        return bad_argument(number, "only memory without a file can be droppable", "use MapFlag.PRIVATE")
     return None
 
 
@@ -185,12 +188,12 @@ def munmap_cause(number: int, address: int, length: int) -> Refusal | None:
     if number == errno.EINVAL:
         if address % PAGE_SIZE:
             return misaligned(address)
+        if address + length > _WORD:
+            return wraps(address, length, number)
+        if ends_outside(address, length or PAGE_SIZE):
+            return outside(number, address, length or PAGE_SIZE)
         if length == 0:
             return no_length(number)
-        if address + whole_pages(length) > _WORD:
-            return wraps(address, length, number)
-        if ends_outside(address, length):
-            return outside(number, address, length)
         mapping = process.next_mapping(address)
         return None if mapping is None else special_mapping(number, mapping, "be cut there: its pages are larger")
     if number == errno.EPERM:

@@ -8,7 +8,16 @@ import memprot._native as _native
 from memprot._native import Mapping, MapsFile
 from memprot.prot import Prot
 
-__all__ = ["Memory", "Process", "max_map_count", "memory_of_the_system", "number_from", "overcommit_mode"]
+__all__ = [
+    "Memory",
+    "Process",
+    "max_map_count",
+    "memory_of_the_system",
+    "number_from",
+    "overcommit_mode",
+    "own_huge_page",
+    "process_of",
+]
 
 _READ_IMPLIES_EXEC = 0x0400000
 _ASK_PERSONALITY = 0xFFFFFFFF
@@ -42,6 +51,11 @@ class Process:
     def next_mapping(self, address: int) -> Mapping | None:
         """The mapping that holds an address, otherwise the first one above it."""
         return self._maps.find_next(address)
+
+    def holds(self, address: int) -> bool:
+        """Whether something is mapped at an address."""
+        mapping = self.next_mapping(address)
+        return mapping is not None and mapping.start <= address
 
     def flags(self, mapping: Mapping) -> frozenset[str]:
         """The kernel's two-letter flags of a mapping, as VmFlags in proc_pid_smaps(5); empty when it is gone."""
@@ -110,6 +124,8 @@ class Process:
 
     def limit(self, which: int) -> int:
         """A soft limit of getrlimit(2), in its unit; 2**64 - 1: none."""
+        if self.pid is None:
+            return resource.getrlimit(which)[0] % 2**64
         return self._limits(which)[0]
 
     def data_room(self) -> tuple[int, int]:
@@ -208,6 +224,33 @@ def max_map_count() -> int:
     True
     """
     return int(_native.read_small_file("/proc/sys/vm/max_map_count"))
+
+
+def own_huge_page() -> int:
+    """The bytes of a transparent huge page; 0 where there are none.
+
+    >>> from memprot.diagnosis.process import own_huge_page
+    >>> own_huge_page() >= 0
+    True
+    """
+    try:
+        return int(_native.read_small_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"))
+    except OSError:
+        return 0
+
+
+def process_of(pidfd: int) -> int:
+    """The process that a descriptor stands for; -1 when it has ended.
+
+    Source: pidfd_open(2), "Pid" in proc_pid_fdinfo(5).
+
+    >>> import os
+    >>> from memprot.diagnosis.process import process_of
+    >>> process_of(os.pidfd_open(os.getpid())) == os.getpid()
+    True
+    """
+    text = _native.read_small_file(f"/proc/self/fdinfo/{pidfd & 0xFFFFFFFF}").decode()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:"))
 
 
 def number_from(text: str, key: str) -> int:

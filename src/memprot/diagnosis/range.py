@@ -21,6 +21,7 @@ __all__ = [
     "ends_outside",
     "first_hole",
     "hole",
+    "mapped_parts",
     "misaligned",
     "no_length",
     "outside",
@@ -104,6 +105,25 @@ def first_hole(process: "Process", start: int, stop: int) -> tuple[int, int] | N
             return at, stop if mapping is None else min(mapping.start, stop)
         at = mapping.stop
     return None
+
+
+def mapped_parts(process: "Process", start: int, stop: int) -> tuple[tuple[int, int], ...]:
+    """The parts of a range where something is mapped, neighbours as one.
+
+    >>> from memprot.diagnosis.process import Process
+    >>> from memprot.diagnosis.range import mapped_parts
+    >>> mapped_parts(Process(), 0, 4096)
+    ()
+    """
+    parts: list[tuple[int, int]] = []
+    at = start
+    while at < stop and (mapping := process.next_mapping(at)) is not None and mapping.start < stop:
+        part = max(mapping.start, start), min(mapping.stop, stop)
+        if parts and parts[-1][1] == part[0]:
+            part = parts.pop()[0], part[1]
+        parts.append(part)
+        at = mapping.stop
+    return tuple(parts)
 
 
 def beyond_the_last(address: int) -> bool:

@@ -3,13 +3,13 @@
 import errno
 
 from memprot.diagnosis.process import Process
-from memprot.diagnosis.range import first_hole, hole, misaligned
+from memprot.diagnosis.range import bad_argument, first_hole, hole, misaligned
 from memprot.diagnosis.refusal import Refusal
 from memprot.diagnosis.unseen import not_supported
 from memprot.prot import PAGE_SIZE
 from memprot.reason import Reason
 
-__all__ = ["mbind_cause", "policy_cause", "set_mdwe_cause"]
+__all__ = ["get_mempolicy_cause", "mbind_cause", "move_pages_cause", "policy_cause", "set_mdwe_cause"]
 
 _WORD = 2**64 - 1
 
@@ -74,3 +74,49 @@ def policy_cause(number: int, *_: object) -> Refusal | None:
     if number == errno.ENOSYS:
         return not_supported("memory policies (CONFIG_NUMA)", "go without: there is one node")
     return None
+
+
+def get_mempolicy_cause(number: int, address: int | None = None) -> Refusal | None:
+    """Why the memory policy could not be had.
+
+    Source: get_mempolicy(2), mm/mempolicy.c.
+
+    >>> import errno
+    >>> from memprot.diagnosis.settings import get_mempolicy_cause
+    >>> get_mempolicy_cause(errno.EFAULT, 0).reason
+    <Reason.HOLE: 'hole'>
+    """
+    if number != errno.EFAULT or address is None:
+        return policy_cause(number)
+    page = (address & _WORD) // PAGE_SIZE * PAGE_SIZE
+    return hole(page, page + PAGE_SIZE, number)
+
+
+def move_pages_cause(number: int, pid: int, *_: object) -> Refusal | None:
+    """Why pages were not moved between nodes. What was wrong with a single page is its status.
+
+    Source: move_pages(2), mm/migrate.c.
+
+    >>> import errno
+    >>> from memprot.diagnosis.settings import move_pages_cause
+    >>> move_pages_cause(errno.ENODEV, 0).reason
+    <Reason.BAD_ARGUMENT: 'bad_argument'>
+    """
+    if number == errno.ESRCH:
+        return bad_argument(number, f"there is no process {pid}", "pass 0 for the one that asks")
+    if number == errno.ENODEV:
+        said = "one of the nodes is not there, or has no memory"
+        return bad_argument(number, said, "see /sys/devices/system/node/has_memory")
+    if number == errno.EACCES:
+        said = "one of the nodes is not among those that the process may use"
+        return Refusal(number, Reason.NOT_PERMITTED, said, "see Mems_allowed in /proc/PID/status, and its cpuset")
+    if number == errno.EINVAL:
+        return Refusal(
+            number, Reason.UNKNOWN_FLAGS, "the flags mean nothing", "use memprot.calls.NumaFlag.MOVE or MOVE_ALL"
+        )
+    if number == errno.EPERM:
+        said = f"the pages of process {pid} may not be moved by this one, or others use them and that is privileged"
+        return Refusal(
+            number, Reason.NOT_PERMITTED, said, "needs CAP_SYS_NICE, and CAP_SYS_PTRACE for others' processes"
+        )
+    return policy_cause(number)

@@ -84,7 +84,8 @@ def check(address: int, length: int, prot: Prot | str | int, pid: int | None = N
     request = Request(_word("address", address), _word("length", length), _word("prot", prot))
     try:
         if pid is None:
-            refusal = Walk(Process(maps=_our_maps()), _is_sealed).refusal(request)
+            process = Process(maps=_our_maps())
+            refusal = Walk(process, process.seems_sealed if _moves_tell_seals() else None).refusal(request)
         else:
             refusal = Walk(Process(pid)).refusal(request)
     except OSError as error:
@@ -99,6 +100,8 @@ def _flags(prot: Prot | str | int) -> int:
 
 
 def _word(name: str, value: int) -> int:
+    if type(value) is int and 0 <= value < 2**64:
+        return value
     if type(value) is not int and (not isinstance(value, int) or isinstance(value, bool)):
         raise TypeError(f"check() argument '{name}' must be an int, not {type(value).__name__}")
     if not -(2**63) <= value < 2**64:
@@ -120,8 +123,3 @@ def _moves_tell_seals() -> bool:
     except OSError:
         return False  # the page for the child's answers could not be had; the slower way needs none
     return any(name == "mseal" and value for name, *_, value in trials)
-
-
-def _is_sealed(mapping: Mapping, start: int) -> bool:
-    process = Process(maps=_our_maps())
-    return process.seems_sealed(mapping, start) if _moves_tell_seals() else process.is_sealed(mapping)

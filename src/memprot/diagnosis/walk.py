@@ -100,10 +100,11 @@ class Walk:
         self._mode: int | None = None
         self._memory: Memory | None = None
         self._count = 0
+        self._stop = 0
         self._size = 0  # bytes of private memory that would have become writable on the way
         self._more: list[tuple[Mapping, int]] = []  # in these mappings
         self.start: int | None = None
-        """Where the change begins; None while the arguments are wrong."""
+        """Where the change begins; None when nothing is changed because the request as a whole is refused."""
 
     def refusal(self, request: Request) -> Refusal | None:
         """What would refuse the request; None: nothing."""
@@ -111,19 +112,18 @@ class Walk:
         if refusal is not None or request.length & _WORD == 0:
             return refusal
         address, length = request.address & _WORD, request.length & _WORD
-        return self._walk(address, address + -(-length // PAGE_SIZE) * PAGE_SIZE, request.prot & _WORD)
+        self._stop = address + -(-length // PAGE_SIZE) * PAGE_SIZE
+        return self._walk(address, self._stop, request.prot & _WORD)
 
     def _walk(self, address: int, stop: int, prot: int) -> Refusal | None:
         mapping = self._process.next_mapping(address)
         if mapping is None or mapping.start >= stop:
             return hole(address, stop)
-        self.start = address
-        if prot & _GROWSDOWN:
-            self.start = mapping.start
-        elif mapping.start > address:
+        if mapping.start > address and not prot & _GROWSDOWN:
             return hole(address, mapping.start)
         if prot & _GROWS and not (prot & _GROWSDOWN and self._process.grows_down(mapping)):
             return _not_growing(mapping, prot, address, stop)
+        self.start = mapping.start if prot & _GROWSDOWN else address
         wanted = prot & _ACCESS
         implied = wanted & (_READ | _EXEC) == _READ and self._process.reads_imply_execute()
         denies = (implied or wanted & _EXEC != 0) and self._process.denies_write_execute()
@@ -203,11 +203,13 @@ class Walk:
     ) -> Refusal | None:
         """Whether the mapping can be split where the request begins and ends in it."""
         process = self._process
+        needed = (start > mapping.start) + (stop < mapping.stop)
+        if needed == 0 and stop == self._stop:
+            return None  # it is changed whole, and no other one has to be split any more
         if self._near_limit is None:
             self._near_limit = process.may_be_near_mapping_limit()
             if self._near_limit:
                 self._count = process.mapping_count()
-        needed = (start > mapping.start) + (stop < mapping.stop)
         if not self._near_limit:
             return self._indivisible(mapping, start, stop) if needed else None
         # What the walk has passed has the wanted protection by now; where it begins, the neighbour keeps its own.

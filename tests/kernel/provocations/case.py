@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from memprot import PAGE_SIZE, ProtectionError, Reason, calls, features
-from memprot.calls import MapFlag
+from memprot.calls import Advice, MapFlag
 from memprot.diagnosis.selinux import enforcing
 
 ANONYMOUS = MapFlag.PRIVATE | MapFlag.ANONYMOUS
@@ -60,6 +60,14 @@ class Case:
         return outcome
 
 
+def _takes(advice: Advice) -> bool:
+    try:
+        calls.madvise(0, 0, advice)
+    except ProtectionError:
+        return False
+    return True
+
+
 _FEATURES: dict[str, Callable[[], bool]] = {
     "protection keys": lambda: features.available("protection_keys"),
     "a CPU without protection keys": lambda: not features.available("protection_keys"),
@@ -67,6 +75,8 @@ _FEATURES: dict[str, Callable[[], bool]] = {
     "a kernel without names": lambda: not features.available("anonymous_names"),
     "guards": lambda: features.available("madv_guard"),
     "PR_SET_MDWE": lambda: features.available("mdwe"),
+    "populating": lambda: _takes(Advice.POPULATE_READ),
+    "collapsing": lambda: _takes(Advice.COLLAPSE),
     "root": lambda: os.geteuid() == 0,
     "SELinux": enforcing,
 }

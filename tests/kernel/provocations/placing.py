@@ -39,6 +39,11 @@ def no_sharing() -> None:
     calls.mmap(0, PAGE_SIZE, RW, MapFlag.ANONYMOUS)
 
 
+@provocation("mmap", "EINVAL", Reason.UNKNOWN_FLAGS, "`SHARED_VALIDATE` without a file")
+def validated_without_a_file() -> None:
+    calls.mmap(0, PAGE_SIZE, RW, MapFlag.SHARED_VALIDATE | MapFlag.ANONYMOUS)
+
+
 @provocation("mmap", "EBADF", Reason.BAD_DESCRIPTOR, "the descriptor is not open")
 def closed_file() -> None:
     calls.mmap(0, PAGE_SIZE, 1, MapFlag.PRIVATE, 12345)
@@ -224,6 +229,26 @@ def memfd_name() -> None:
 def memfd_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     calls.memfd_create("x")
+
+
+@provocation("memfd_create", "ENODEV", Reason.NOT_SUPPORTED, "huge pages of a size that this kernel does not have")
+def memfd_of_huge_pages() -> None:
+    calls.memfd_create("x", MemfdFlag.HUGETLB | 33 << 26)
+
+
+@provocation("shm_open", "EINVAL", Reason.BAD_ARGUMENT, "a name with a slash within, or none")
+def name_with_a_slash() -> None:
+    calls.shm_open("/memprot/provocation", os.O_RDWR)
+
+
+@provocation("shm_unlink", "EISDIR", Reason.BAD_ARGUMENT, "a folder in /dev/shm")
+def unlink_a_folder() -> None:
+    name = f"memprot-provocation-{os.getpid()}"
+    os.mkdir(f"/dev/shm/{name}")
+    try:
+        calls.shm_unlink(name)
+    finally:
+        os.rmdir(f"/dev/shm/{name}")
 
 
 @provocation("shm_open", "ENOENT", Reason.BAD_ARGUMENT, "there is no such memory, and `O_CREAT` is missing")

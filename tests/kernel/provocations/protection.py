@@ -188,6 +188,11 @@ def free_keyless() -> None:
     calls.pkey_free(9)
 
 
+@provocation("pkey_set", "EINVAL", Reason.UNKNOWN_FLAGS, "rights that no key has")
+def unknown_rights() -> None:
+    calls.pkey_set(1, 77)
+
+
 @provocation("pkey_set", "ENOSYS", Reason.NO_KEYS, "CPU or kernel have no keys", needs="a CPU without protection keys")
 def set_keyless() -> None:
     calls.pkey_set(1, 0)
