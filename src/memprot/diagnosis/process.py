@@ -240,7 +240,7 @@ def own_huge_page() -> int:
 
 
 def process_of(pidfd: int) -> int:
-    """The process that a descriptor stands for; -1 when it has ended.
+    """The process that a descriptor stands for; -1 when it has ended, or there never was one.
 
     Source: pidfd_open(2), "Pid" in proc_pid_fdinfo(5).
 
@@ -250,7 +250,7 @@ def process_of(pidfd: int) -> int:
     True
     """
     text = _native.read_small_file(f"/proc/self/fdinfo/{pidfd & 0xFFFFFFFF}").decode()
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:"))
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:")), -1)
 
 
 def number_from(text: str, key: str) -> int:
