@@ -125,7 +125,8 @@ class Process:
     def limit(self, which: int) -> int:
         """A soft limit of getrlimit(2), in its unit; 2**64 - 1: none."""
         if self.pid is None:
-            return resource.getrlimit(which)[0] % 2**64
+            soft = resource.getrlimit(which)[0]
+            return soft if soft >= 0 else soft + 2**64
         return self._limits(which)[0]
 
     def data_room(self) -> tuple[int, int]:
