@@ -195,6 +195,8 @@ def process_madvise_cause(
     if number == errno.EBADF:
         said = f"descriptor {pidfd} is not open, or stands for no process"
         return Refusal(number, Reason.BAD_DESCRIPTOR, said, "pass what os.pidfd_open gives")
+    if number == errno.EINVAL and flags:
+        return Refusal(number, Reason.UNKNOWN_FLAGS, f"process_madvise knows no flags {flags:#x}", "pass 0")
     pid = process_of(pidfd)
     ours = pid == os.getpid()
     if number == errno.ESRCH:
@@ -203,14 +205,14 @@ def process_madvise_cause(
         said = f"the memory of process {pid} may not be changed by this one"
         return Refusal(number, Reason.NOT_PERMITTED, said, "ask as its user, with CAP_SYS_PTRACE and CAP_SYS_NICE")
     if number == errno.EINVAL:
-        if flags:
-            return Refusal(number, Reason.UNKNOWN_FLAGS, f"process_madvise knows no flags {flags:#x}", "pass 0")
         for start, _ in ranges:
             if start % PAGE_SIZE:
                 return misaligned(start & _WORD)
-        if not _is_known(advice & _WORD) or not ours:
+        if not ours or not _is_known(advice & _WORD):
             said = f"the advice {advice:d} is unknown, or not one that another process may be given"
             return Refusal(number, Reason.UNKNOWN_FLAGS, said, "use Advice.COLD, PAGEOUT, WILLNEED or COLLAPSE")
+    if not ranges:
+        return None
     # Ranges before one that refuses would have made the call a success, in part.
     start, stop = (word & _WORD for word in ranges[0])
     if number == errno.EFAULT and ends_outside(start, stop - start):

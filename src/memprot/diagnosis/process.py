@@ -125,7 +125,8 @@ class Process:
     def limit(self, which: int) -> int:
         """A soft limit of getrlimit(2), in its unit; 2**64 - 1: none."""
         if self.pid is None:
-            return resource.getrlimit(which)[0] % 2**64
+            soft = resource.getrlimit(which)[0]
+            return soft if soft >= 0 else soft + 2**64
         return self._limits(which)[0]
 
     def data_room(self) -> tuple[int, int]:
@@ -240,7 +241,7 @@ def own_huge_page() -> int:
 
 
 def process_of(pidfd: int) -> int:
-    """The process that a descriptor stands for; -1 when it has ended.
+    """The process that a descriptor stands for; -1 when it has ended, or there never was one.
 
     Source: pidfd_open(2), "Pid" in proc_pid_fdinfo(5).
 
@@ -250,7 +251,7 @@ def process_of(pidfd: int) -> int:
     True
     """
     text = _native.read_small_file(f"/proc/self/fdinfo/{pidfd & 0xFFFFFFFF}").decode()
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:"))
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:")), -1)
 
 
 def number_from(text: str, key: str) -> int:

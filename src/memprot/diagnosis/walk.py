@@ -109,11 +109,12 @@ class Walk:
     def refusal(self, request: Request) -> Refusal | None:
         """What would refuse the request; None: nothing."""
         refusal = wrong_arguments(request)
-        if refusal is not None or request.length & _WORD == 0:
+        address, length, prot, _ = request
+        address, length = address & _WORD, length & _WORD
+        if refusal is not None or length == 0:
             return refusal
-        address, length = request.address & _WORD, request.length & _WORD
         self._stop = address + -(-length // PAGE_SIZE) * PAGE_SIZE
-        return self._walk(address, self._stop, request.prot & _WORD)
+        return self._walk(address, self._stop, prot & _WORD)
 
     def _walk(self, address: int, stop: int, prot: int) -> Refusal | None:
         mapping = self._process.next_mapping(address)
@@ -165,15 +166,13 @@ class Walk:
         if present == wanted:
             return None
         if wanted & _WRITE:
-            refusal = self._room_for(mapping, start, stop)
+            refusal = None if present & _WRITE or mapping.shared else self._room_for(mapping, start, stop)
             if refusal is not None:
                 return refusal._replace(start=start, stop=stop, mapping=mapping)
         return self._split(before, mapping, start, stop, wanted)
 
     def _room_for(self, mapping: "Mapping", start: int, stop: int) -> Refusal | None:
-        """Whether so much of a mapping may become writable."""
-        if mapping.shared or int(mapping.prot) & _WRITE:
-            return None
+        """Whether so much of a private mapping may become writable."""
         self._more.append((mapping, stop - start))
         self._size += stop - start
         size = self._size
