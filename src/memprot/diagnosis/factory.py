@@ -19,8 +19,17 @@ __all__ = ["diagnosed"]
 
 # What may go wrong while looking for the cause. Not among them are exceptions that others raise in this thread,
 # which must not get lost: KeyboardInterrupt, FaultError.
-_OURS = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-
+_OURS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 
 _looking = threading.local()
 
