@@ -1,5 +1,6 @@
 """What calls other than mprotect had done when they were refused, and where that was."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -158,3 +159,16 @@ def test_of_a_descriptor_the_kernel_looks_at_32_bits() -> None:
     error = failure(calls.mmap, 0, PAGE_SIZE, 3, MapFlag.SHARED, 1 << 32 | file)
     os.close(file)
     assert error.reason is Reason.FILE_READ_ONLY
+
+
+@pytest.mark.skipif(not features.available("madv_guard"), reason="makes a page that cannot be brought in by a guard")
+def test_the_page_that_process_madvise_could_not_bring_in_is_found_for_any_length(pages: int) -> None:
+    calls.madvise(at(1), PAGE_SIZE, Advice.GUARD_INSTALL)
+    pidfd = os.pidfd_open(os.getpid())
+    error = failure(calls.process_madvise, pidfd, [(pages, at(1) + 200)], Advice.POPULATE_WRITE)
+    os.close(pidfd)
+    # Kernels before Linux 6.13 take this advice from the process itself only.
+    found = (
+        (Reason.BAD_ARGUMENT, (at(1), at(2))) if error.errno == errno.EFAULT else (Reason.UNKNOWN_FLAGS, (None, None))
+    )
+    assert (error.reason, place(error)) == found

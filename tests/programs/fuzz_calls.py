@@ -273,6 +273,7 @@ OTHER_KINDS = frozenset(("name", "nodes", "ranges", "pages", "new_addr"))
 # What may be done twice with the same answer.
 REPEATABLE = re.compile("mprotect|pkey_mprotect|munmap|madvise|mlock2?|munlock|munlockall|mincore|msync|mseal|set_mdwe")
 PR_SET_MDWE, PR_GET_MDWE, PR_SET_VMA = 65, 66, 0x53564D41
+MPOL_F_ADDR = 2
 answers = ctypes.create_string_buffer(2 * PAGES)
 
 
@@ -282,6 +283,8 @@ def raw_errno(call: str, given: tuple[Any, ...]) -> int | None:
         return raw("prctl", (PR_SET_MDWE, *given) if given else (PR_GET_MDWE,))
     if call == "mincore":
         return raw(call, (*given, ctypes.addressof(answers)))
+    if call == "get_mempolicy":
+        return raw(call, (ctypes.addressof(answers), 0, 0, *((0, 0) if given == (None,) else (*given, MPOL_F_ADDR))))
     if call == "mremap":
         # With FIXED it has unmapped the new place even where it fails.
         arena.refresh()

@@ -217,7 +217,7 @@ def process_madvise_cause(
     start, stop = (word & _WORD for word in ranges[0])
     if number == errno.EFAULT and ends_outside(start, stop - start):
         return outside(number, start, stop - start)
-    return _not_taken(Process(None if ours else pid), number, start, stop, advice & _WORD)
+    return _not_taken(Process(None if ours else pid), number, start, _stop(start, stop - start), advice & _WORD)
 
 
 def msync_cause(number: int, address: int, length: int, flags: int = 0) -> Refusal | None:

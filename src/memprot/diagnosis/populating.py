@@ -22,6 +22,8 @@ def unpopulated(number: int, mapping: "Mapping", start: int, stop: int) -> Refus
     It is found by bringing in those before it, which whoever asks has done already.
 
     :param number: the errno of the call that failed.
+    :param start: a multiple of the page size, as is ``stop``.
+
     Source: faultin_page_range in mm/gup.c; mincore(2).
 
     >>> import errno
