@@ -77,7 +77,7 @@ def test_what_is_no_int_is_a_type_error(region: Region, position: int, value: An
     arguments = [region.address, PAGE_SIZE, 1, os.getpid()]
     arguments[position] = value
     kind = ValueError if position == 2 and value == "0" else TypeError
-    with pytest.raises(kind):
+    with pytest.raises(kind, match="protection" if position == 2 else r"check\(\) argument"):
         check(*arguments)
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_int_is_a_type_error(region: Region, position: int, value: An
 def test_what_does_not_fit_64_bits_is_an_overflow(position: int, value: int) -> None:
     arguments = [PAGE_SIZE, PAGE_SIZE, 1, os.getpid()]
     arguments[position] = value
-    with pytest.raises(OverflowError):
+    with pytest.raises(OverflowError, match=r"check\(\) argument"):
         check(*arguments)
 
 

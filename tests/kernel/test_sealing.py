@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child import REFUSED, lines
 from pages import address_of, protections
 
 from memprot import (
@@ -28,7 +29,8 @@ from memprot import (
 
 RunChild = Callable[..., "subprocess.CompletedProcess[str]"]
 
-SEALED = """
+SEALED = (
+    """
 import ctypes, mmap, weakref
 import memprot.calls
 from memprot import *
@@ -36,20 +38,9 @@ from memprot._native import buffer_range
 
 class Memory(mmap.mmap):
     pass
-
-def refused(do):
-    try:
-        do()
-    except ProtectionError as error:
-        return error.errno, error.reason and error.reason.value
-    return None
-
 """
-
-
-def lines(done: "subprocess.CompletedProcess[str]") -> list[str]:
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+    + REFUSED
+)
 
 
 needs_mseal = pytest.mark.skipif(not features.available("mseal"), reason="this kernel has no mseal")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from child import REFUSED, lines
 
 from memprot import deny_write_execute, features, write_execute_denied
 
@@ -14,24 +15,14 @@ RunChild = Callable[..., "CompletedProcess[str]"]
 
 needs_mdwe = pytest.mark.skipif(not features.available("mdwe"), reason="this kernel has no PR_SET_MDWE")
 
-HEAD = """
+HEAD = (
+    """
 import os, mmap, ctypes
 from memprot import *
 from memprot import calls
-
-def refused(do):
-    try:
-        do()
-    except ProtectionError as error:
-        return error.errno, error.reason and error.reason.value
-    return None
-
 """
-
-
-def lines(done: "CompletedProcess[str]") -> list[str]:
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+    + REFUSED
+)
 
 
 @pytest.mark.parametrize("inherit", [1, 0, None, "yes", 1.0])

@@ -82,6 +82,8 @@ def check(address: int, length: int, prot: Prot | str | int, pid: int | None = N
     if type(prot) is not int:
         prot = _flags(prot)
     request = Request(_word("address", address), _word("length", length), _word("prot", prot))
+    if pid is not None:
+        _word("pid", pid)
     try:
         if pid is None:
             process = Process(maps=_our_maps())
