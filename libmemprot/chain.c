@@ -152,8 +152,10 @@ static bool pass(const struct sigaction *to, int signal, siginfo_t *info, void *
     else
         to->sa_handler(signal);
     passing = false;
+    if (!prints_and_dies(to))
+        return true; // and the return from the signal unblocks: here, many signals would pile up on this stack
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return !prints_and_dies(to);
+    return false;
 }
 
 // May run in a signal handler.
