@@ -4,7 +4,6 @@
 #include "backtrace.h"
 #include "chain.h"
 #include "context.h"
-#include "decode.h"
 #include "epoch.h"
 #include "fault_key.h"
 #include "guard.h"
@@ -13,6 +12,8 @@
 #include "page.h"
 #include "page_key.h"
 #include "ranges.h"
+#include "record_instruction.h"
+#include "vector_register.h"
 #include "write_back.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 // Nothing here is a lock: the handler runs on whatever the thread was doing.
@@ -55,29 +57,12 @@ static enum memprot_policy effective_policy(void) {
     return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
 }
 
-// How much of the access is forbidden: from the address that faulted to its end, or to where its block begins. Zero
-// when the instruction does not tell. A general protection fault (an address that no address space has, or one that is
-// not aligned as the instruction wants) comes without an address: only the instruction knows it. May run in a signal
-// handler.
-static void examine_operand(struct memprot_record *record, ucontext_t *context) {
-    unsigned char code[MEMPROT_INSTRUCTION_MAX];
-    struct memprot_operand operand;
-    size_t missing = memprot_access_copy(code, (void *)*memprot_context_instruction(context), sizeof code);
-    record->size = 0;
-    if (!memprot_decode_operand(code, sizeof code - missing, context, record->address, &operand) ||
-        !operand.known_address)
-        return;
-    if (record->code == SI_KERNEL && record->address == 0)
-        record->address = operand.address;
-    uintptr_t stop = operand.address + operand.size;
-    if (record->block.address > record->address && stop > record->block.address)
-        stop = record->block.address;
-    record->size = stop - record->address;
-}
-
 // May run in a signal handler.
 static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context,
                  struct memprot_overlay *overlay) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    record->time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     record->thread = memprot_fault_thread();
     record->signal = info->si_signo;
     record->code = info->si_code;
@@ -85,11 +70,13 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->key = memprot_fault_true_key(info, overlay);
     record->access = memprot_context_access(context, record->address);
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
+    bool protected = overlay && !record->guard;
+    record->prot = protected ? overlay->prot[(record->address - overlay->start) / memprot_page_size()] : -1;
     if (overlay && overlay->object)
         record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
-    examine_operand(record, context);
+    memprot_record_instruction(record, context);
     if (memprot_fault_in_main_thread() || prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
     uintptr_t instruction = *memprot_context_instruction(context);
@@ -359,6 +346,7 @@ int memprot_fault_install(void) {
     static pthread_once_t forks = PTHREAD_ONCE_INIT;
     pthread_once(&forks, watch_forks);
     memprot_backtrace_prepare();
+    memprot_vector_register_prepare();
     if (memprot_chain_install(handle) < 0)
         return -1;
     atomic_store(&installed, true);

@@ -49,6 +49,12 @@ struct memprot_record {
     struct memprot_overlay *overlay;
     size_t first, count;
     uint32_t folded; // further faults of the thread that found no record of their own
+    uint64_t time;   // nanoseconds since 1970
+    int prot;        // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
+    uint32_t instruction_size;
+    unsigned char instruction[16]; // the bytes from the one that faulted on
+    uint32_t value_size;           // 0 unknown
+    unsigned char value[64];       // what would have been written at the operand's start
 };
 
 /// Who may claim a record: a thread by its id, or whoever ends a scope.

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import memprot._native as _native
+from memprot.faults import chronicle
 from memprot.faults.error import FaultError
-from memprot.faults.native_record import as_record, from_row
+from memprot.faults.untold import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,8 @@ def set_policy(policy: Policy) -> None:
 def add_listener(listener: Callable[[FaultRecord], object]) -> None:
     """Have ``listener`` called with each :class:`~memprot.faults.record.FaultRecord`, once.
 
-    It is called when the fault is raised, or by :func:`drain`, in the thread that does so.
+    It is called when the fault is raised, or by :func:`drain`, in the thread that does so. While there is a listener,
+    it is the one who tells what nobody raises: nothing goes to :mod:`logging` and ``sys.unraisablehook``.
 
     >>> def listener(record):
     ...     print(record.kind)
@@ -98,7 +100,7 @@ def reinstall() -> None:
 
 
 def drain() -> None:
-    """Tell the listeners of every fault that nobody has taken over yet, whoever it was meant for.
+    """Tell of every fault that nobody has taken over yet, whoever it was meant for.
 
     >>> drain()
     """
@@ -111,15 +113,17 @@ def _drain_pending() -> None:
 
 def _tell(rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
-        record = as_record(from_row(row))
+        late = chronicle.keep(row)
         for listener in _listeners:
-            listener(record)
+            listener(late.record)
+        if not _listeners:
+            tell(FaultError._from_native(late), raising=_policy == "raise")
 
 
 def _error_from(rows: list[tuple[Any, ...]]) -> FaultError:
-    first = FaultError._from_native(rows[0])
+    first = FaultError._from_native(chronicle.keep(rows[0]))
     if len(rows) > 1:
-        first.others = tuple(FaultError._from_native(row) for row in rows[1:])
+        first.others = tuple(FaultError._from_native(chronicle.keep(row)) for row in rows[1:])
     if _listeners:
         for error in (first, *first.others):
             for listener in _listeners:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import memprot._native as _native
 from memprot.faults.array import find_array
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, PythonFrame
+from memprot.faults.source_line import SourceLine
+from memprot.space.mapping import Mapping
 from memprot.space.maps import AddressSpace
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from memprot.faults.record import Access, FaultKind
-    from memprot.space.mapping import Mapping
 
 Cause = Literal["unmapped", "protection", "guard", "key", "bus"]
 
@@ -27,6 +28,7 @@ ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "execute")
 
 _SIGBUS: Final = int(signal.SIGBUS)
 NO_KEY: Final = -1
+NO_PROT: Final = -1
 
 
 class NativeRecord(NamedTuple):
@@ -38,7 +40,7 @@ class NativeRecord(NamedTuple):
 
     sequence: int
     thread: int
-    thread_name: str
+    thread_name: str  # empty for the main thread
     signal: int
     access: int
     address: int
@@ -49,6 +51,10 @@ class NativeRecord(NamedTuple):
     python: tuple[tuple[str, int, str], ...] | None
     folded: int
     key: int = NO_KEY  # that forbade the access
+    time: int | None = None  # nanoseconds since 1970
+    instruction: bytes | None = None  # from the faulting one on
+    value: bytes | None = None  # what would have been written at the operand's start
+    prot: int = NO_PROT  # of the page when it faulted
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
@@ -61,7 +67,7 @@ def from_row(row: tuple[Any, ...]) -> NativeRecord:
     instructions, stack = row[9:11]
     counters = tuple(memoryview(instructions).cast("P"))
     frames = None if stack is None else tuple(_frames_of(stack))
-    return NativeRecord._make((*row[:9], counters, frames, *row[11:]))
+    return NativeRecord(*(*row[:9], counters, frames, *row[11:]))
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
@@ -142,8 +148,11 @@ def as_record(native: NativeRecord) -> FaultRecord:
         python=python_frames(native.python) if native.python is not None else None,
         native=native_frames(native.instructions),
         thread=FaultThread(native.thread, _thread_name(native)),
-        mapping=_mapping_at(native.address),
+        mapping=_mapping_at(native.address, native.prot),
         key=None if native.key == NO_KEY else native.key,
+        time=native.time,
+        code=native.instruction,
+        value=native.value,
     )
 
 
@@ -165,10 +174,11 @@ def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
     """
     frames = []
     for depth, address in enumerate(instructions):
-        function, library, offset = _native.symbol(address - (depth > 0))
+        function, library, offset, position = _native.symbol(address - (depth > 0))
         if offset is not None:
             offset += depth > 0
-        frames.append(NativeFrame(address, function, library, offset))
+        source = None if library is None or position is None else SourceLine(library, position)
+        frames.append(NativeFrame(address, function, library, offset, source))
     return tuple(frames)
 
 
@@ -178,11 +188,17 @@ def _named_block(start: int, size: int, stack: int) -> Block:
     return Block(start, size, allocated, dtype, shape, name)
 
 
-def _mapping_at(address: int) -> Mapping | None:
+def _mapping_at(address: int, prot: int) -> Mapping | None:
+    """What an address lies in now, with the protection that it had."""
     try:
-        return AddressSpace().find(address)
+        now = AddressSpace().find(address)
     except OSError:  # no descriptor is left, or /proc is not mounted: unknown, and the fault is told all the same
         return None
+    if now is None or prot in (NO_PROT, now.prot):
+        return now
+    return Mapping(
+        now.start, now.stop, prot, now.shared, now.offset, now.device, now.inode, now.path, now.deleted, now.kind
+    )
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -200,10 +216,30 @@ def _running_frames() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _thread_name(native: NativeRecord) -> str | None:
+def with_thread_name(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row whose thread has the name that Python knows it by, if it does, instead of the kernel's.
+
+    It must be asked while the thread runs. The row of the main thread stays as it is: that one does not end.
+
+    >>> import threading
+    >>> row = (1, threading.get_native_id(), "python", 11)
+    >>> with_thread_name(row)[2:]
+    ('MainThread', 11)
+    """
+    if not row[2]:
+        return row
+    name = _python_thread_name(row[1])
+    return row if name is None else (*row[:2], name, *row[3:])
+
+
+def _python_thread_name(thread: int) -> str | None:
     threading = sys.modules.get("threading")
-    if threading is not None:
-        for thread in threading.enumerate():
-            if thread.native_id == native.thread:
-                return str(thread.name)
-    return "MainThread" if native.thread == os.getpid() else native.thread_name or None
+    known = () if threading is None else threading.enumerate()
+    return next((str(one.name) for one in known if one.native_id == thread), None)
+
+
+def _thread_name(native: NativeRecord) -> str | None:
+    if native.thread_name:
+        return native.thread_name
+    found = _python_thread_name(native.thread)
+    return "MainThread" if found is None and native.thread == os.getpid() else found

@@ -13,6 +13,7 @@ from memprot.faults.ink import Ink
 from memprot.faults.native_record import ACCESSES, place_beside, python_frames
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame
 from memprot.faults.report import render, wants_color
+from memprot.faults.source_line import SourceLine
 from memprot.printable import printable
 from memprot.run import stderr
 from memprot.run.json_text import json_text
@@ -106,17 +107,18 @@ def _thread_name(evidence: Evidence) -> str | None:
 def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFrame]:
     for depth, address in enumerate(instructions):
         mapping = layout.find(address)
-        function, library, offset = None, None, None
+        function, library, offset, source = None, None, None, None
         if mapping is not None and mapping.path is not None and not mapping.path.startswith("["):
             behind_call = depth > 0
             try:
-                function, library, offset = _native.symbol_at_file_offset(
+                function, library, offset, position = _native.symbol_at_file_offset(
                     mapping.path, address - behind_call - mapping.start + mapping.offset
                 )
                 offset += behind_call
+                source = None if position is None else SourceLine(library, position)
             except OSError:
                 library, offset = mapping.path, None  # deleted or replaced since: its symbols are gone
-        yield NativeFrame(address, function, library, offset)
+        yield NativeFrame(address, function, library, offset, source)
 
 
 def _appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
