@@ -82,3 +82,12 @@ uint32_t memprot_context_caller(const ucontext_t *context, uintptr_t *ret) {
     return 1;
 #endif
 }
+
+// The kernel leaves the flag by which a program asks for checks of alignment as it was, and compiled code does not heed
+// it. May run in a signal handler.
+void memprot_context_allow_misaligned(void) {
+#if defined(__x86_64__)
+    const unsigned long long check = 1 << 18;
+    __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~check);
+#endif
+}

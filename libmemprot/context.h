@@ -19,3 +19,6 @@ unsigned *memprot_context_key_rights(const ucontext_t *context);
 /// address.
 /// @return 1 with @p ret written, or 0. May run in a signal handler.
 uint32_t memprot_context_caller(const ucontext_t *context, uintptr_t *ret);
+
+/// Lets the rest of a handler, and not what it has interrupted, make misaligned accesses. May run in a signal handler.
+void memprot_context_allow_misaligned(void);

@@ -58,8 +58,8 @@ static enum memprot_policy effective_policy(void) {
 
 // How much of the access is forbidden: from the address that faulted to its end, or to where its block begins. Zero
 // when the instruction does not tell. A general protection fault (an address that no address space has, or one that is
-// not aligned as the instruction wants) comes without an address: only the instruction knows it. May run in a signal
-// handler.
+// not aligned as the instruction wants), or a check of alignment, comes without an address: only the instruction knows
+// it. May run in a signal handler.
 static void examine_operand(struct memprot_record *record, ucontext_t *context) {
     unsigned char code[MEMPROT_INSTRUCTION_MAX];
     struct memprot_operand operand;
@@ -68,7 +68,7 @@ static void examine_operand(struct memprot_record *record, ucontext_t *context) 
     if (!memprot_decode_operand(code, sizeof code - missing, context, record->address, &operand) ||
         !operand.known_address)
         return;
-    if (record->code == SI_KERNEL && record->address == 0)
+    if (record->address == 0 && (record->code == SI_KERNEL || record->signal == SIGBUS))
         record->address = operand.address;
     uintptr_t stop = operand.address + operand.size;
     if (record->block.address > record->address && stop > record->block.address)
@@ -324,6 +324,8 @@ static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay
 static void handle(int signal, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     int error = errno;
+    if (info->si_signo == SIGBUS && info->si_code == BUS_ADRALN)
+        memprot_context_allow_misaligned();
     uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*memprot_context_instruction(context)) : 0;
     if (fixup) {
         fail_accessor(signal, info, context, fixup);
