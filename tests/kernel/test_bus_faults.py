@@ -57,10 +57,22 @@ def fault_of(act: Callable[[], object]) -> FaultError:
     return caught.value
 
 
+def at(position: int, act: Callable[[mmap.mmap], object]) -> Callable[[mmap.mmap], object]:
+    def act_there(memory: mmap.mmap) -> object:
+        memory.seek(position)
+        return act(memory)
+
+    return act_there
+
+
+def write_byte(memory: mmap.mmap) -> None:
+    memory.write_byte(1)
+
+
 READS: dict[str, Callable[[mmap.mmap], object]] = {
     "index": lambda memory: memory[PAGE_SIZE + 904],
     "read": lambda memory: memory.read(),
-    "read_byte": lambda memory: (memory.seek(PAGE_SIZE), memory.read_byte()),
+    "read_byte": at(PAGE_SIZE, lambda memory: memory.read_byte()),
     "readline": lambda memory: memory.readline(),
     "slice": lambda memory: memory[10:-10],
     "slice with a step": lambda memory: memory[10:-10:700],
@@ -76,8 +88,8 @@ READS: dict[str, Callable[[mmap.mmap], object]] = {
 WRITES: dict[str, Callable[[mmap.mmap], object]] = {
     "index": lambda memory: memory.__setitem__(PAGE_SIZE, 1),
     "slice": lambda memory: memory.__setitem__(slice(10, PAGE_SIZE + 10), bytes(PAGE_SIZE)),
-    "write": lambda memory: (memory.seek(10), memory.write(bytes(PAGE_SIZE))),
-    "write_byte": lambda memory: (memory.seek(3 * PAGE_SIZE), memory.write_byte(1)),
+    "write": at(10, lambda memory: memory.write(bytes(PAGE_SIZE))),
+    "write_byte": at(3 * PAGE_SIZE, write_byte),
     "move": lambda memory: memory.move(PAGE_SIZE, 0, PAGE_SIZE),
 }
 
