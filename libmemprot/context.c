@@ -1,6 +1,5 @@
 #include "context.h"
 
-#include "access.h"
 #include "key_rights.h"
 
 #include <string.h>
@@ -71,17 +70,6 @@ unsigned *memprot_context_key_rights(const ucontext_t *context) {
     return NULL;
 }
 #endif
-
-// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
-// address. May run in a signal handler.
-uint32_t memprot_context_caller(const ucontext_t *context, uintptr_t *ret) {
-#if defined(__x86_64__)
-    return memprot_access_copy(ret, (void *)context->uc_mcontext.gregs[REG_RSP], sizeof *ret) == 0;
-#elif defined(__aarch64__)
-    *ret = context->uc_mcontext.regs[30];
-    return 1;
-#endif
-}
 
 // The kernel leaves the flag by which a program asks for checks of alignment as it was, and compiled code does not heed
 // it. May run in a signal handler.

@@ -20,16 +20,50 @@ static bool is_first_to_tell(void) {
     return false;
 }
 
+// What the telling thread has got to. Where it faults itself (a broken stack misleads the unwinder), it goes on behind
+// what went wrong, with what it knows by then.
+enum stage { FILLING, DESCRIBING, DYING, DONE };
+static struct {
+    struct memprot_record *record;
+    struct memprot_overlay *overlay;
+    ucontext_t *context;
+    enum stage stage;
+} told;
+
+// May run in a signal handler.
+static void tell(siginfo_t *info) {
+    const struct memprot_fault_hooks *to = memprot_fault_current_hooks();
+    while (to && told.stage != DONE) {
+        switch (told.stage++) {
+        case FILLING:
+            if (told.record)
+                memprot_fault_fill(told.record, info, told.context, told.overlay);
+            break;
+        case DESCRIBING:
+            if (told.record)
+                to->describe(told.record, MEMPROT_POLICY_DIE);
+            break;
+        case DYING:
+            to->die(told.record, told.overlay != NULL, told.context);
+            break;
+        case DONE:
+            break;
+        }
+    }
+    atomic_store(&teller, NOBODY_ANY_MORE);
+}
+
 // May run in a signal handler.
 void memprot_fault_tell_death(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
-    const struct memprot_fault_hooks *to = memprot_fault_current_hooks();
-    if (to && memprot_chain_is_final(info->si_signo) && is_first_to_tell()) {
-        struct memprot_record *record = memprot_record_begin(true);
-        if (record) {
-            memprot_fault_fill(record, info, context, overlay);
-            to->describe(record, MEMPROT_POLICY_DIE);
-        }
-        to->die(record, overlay != NULL, context);
-        atomic_store(&teller, NOBODY_ANY_MORE);
+    if (!memprot_fault_current_hooks() || !memprot_chain_is_final(info->si_signo))
+        return;
+    if (is_first_to_tell()) {
+        told.record = memprot_record_begin(true);
+        told.overlay = overlay;
+        told.context = context;
+        told.stage = FILLING;
+    } else if (atomic_load(&teller) != memprot_fault_thread()) {
+        return;
     }
+    tell(info);
 }

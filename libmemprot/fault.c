@@ -3,12 +3,14 @@
 #include "access.h"
 #include "backtrace.h"
 #include "bus.h"
+#include "call_site.h"
 #include "chain.h"
 #include "context.h"
 #include "death.h"
 #include "decode.h"
 #include "epoch.h"
 #include "fault_bus.h"
+#include "fault_call.h"
 #include "fault_key.h"
 #include "guard.h"
 #include "key_rights.h"
@@ -95,9 +97,9 @@ void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, uc
         record->name[0] = '\0';
     uintptr_t instruction = *memprot_context_instruction(context);
     if (record->access == MEMPROT_EXECUTE) {
-        // The unwinder would read what is no code, and fault in turn.
         record->pc[0] = instruction;
-        record->pcs = 1 + memprot_context_caller(context, &record->pc[1]);
+        record->pcs = 1;
+        record->pcs += memprot_call_site_backtrace(context, &record->pc[1], MEMPROT_RECORD_PCS - 1);
     } else {
         record->pcs = memprot_backtrace(instruction, record->pc, MEMPROT_RECORD_PCS);
     }
@@ -200,8 +202,8 @@ bool memprot_fault_try_again(ucontext_t *context, uintptr_t address) {
 static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, enum memprot_policy policy) {
     uintptr_t address = (uintptr_t)info->si_addr;
     enum memprot_access access = memprot_context_access(context, address);
-    if (access == MEMPROT_EXECUTE || info->si_signo != SIGSEGV)
-        return false;
+    if (access == MEMPROT_EXECUTE)
+        return memprot_fault_recover_call(info, context, overlay, policy);
     struct memprot_blocked blocked = {.write = access == MEMPROT_WRITE, .key = memprot_fault_key(info)};
     unsigned *rights = blocked.key != MEMPROT_NO_KEY ? memprot_context_key_rights(context) : NULL;
     if (blocked.key != MEMPROT_NO_KEY && !rights)

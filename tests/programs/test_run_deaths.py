@@ -45,12 +45,18 @@ SHORTENED = """
 DEATHS = {
     "a write through NULL": ("misbehave.null_write()", "unmapped", "write", "touch_write"),
     "a read through NULL": ("misbehave.read(0)", "unmapped", "read", "touch_read"),
-    "a call of NULL": ("misbehave.jump(0)", "unmapped", "execute", "touch_by_calling"),
+    "a call of NULL": ("misbehave.call(0)", "unmapped", "execute", "touch_by_calling"),
+    "a call of data": (
+        "data = ctypes.create_string_buffer(64); misbehave.call(ctypes.addressof(data))",
+        "protection",
+        "execute",
+        "touch_by_calling",
+    ),
     "a jump into data": (
         "data = ctypes.create_string_buffer(64); misbehave.jump(ctypes.addressof(data))",
         "protection",
         "execute",
-        "touch_by_calling",
+        "perform",
     ),
     "a write to machine code": (
         "misbehave.write(ctypes.cast(ctypes.CDLL(None).qsort, ctypes.c_void_p).value, 0)",
@@ -99,7 +105,9 @@ def test_it_is_reported_and_the_process_dies_of_its_signal(
     assert (fault["signal"], fault["count"], fault["distance"], fault["object"]) == ("SIGSEGV", 1, None, None)
     assert [frame["function"] for frame in fault["python"]] == ["break_it", "<module>"]
     assert fault["python"][0]["file"] == str(runner.folder / script)
-    assert function in [frame["function"] for frame in fault["native"][:2]]
+    functions = [frame["function"] for frame in fault["native"]]
+    assert function in functions[:2]
+    assert functions[-1] == ("loop_recursion" if function == "loop_recursion" else "_PyEval_EvalFrameDefault")
     assert fault["thread"]["name"] == "MainThread"
     assert (fault["mapping"] is None) == (kind == "unmapped")
 

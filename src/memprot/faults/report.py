@@ -144,7 +144,7 @@ def _outcome(record: FaultRecord, policy: str) -> Span:
     intact = {
         "write": "no byte of the program's data was changed",
         "read": "what it read means nothing, so its result does not either",
-        "execute": "nothing was executed",
+        "execute": "nothing was executed, and the caller saw 0",
     }[record.access]
     if policy == "raise" and record.python is not None:
         return "green", f"FaultError is raised in this thread; {intact}."
