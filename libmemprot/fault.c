@@ -118,9 +118,9 @@ static bool is_first_to_tell(void) {
 }
 
 // May run in a signal handler.
-static void tell_death(int signal, siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
+static void tell_death(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    if (to && memprot_chain_is_final(signal) && is_first_to_tell()) {
+    if (to && is_first_to_tell()) {
         struct memprot_record *record = memprot_record_begin(true);
         if (record) {
             fill(record, info, context, overlay);
@@ -327,19 +327,22 @@ static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay
 // May run in a signal handler.
 static void handle(int signal, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
+    const void *frame = __builtin_frame_address(0);
     int error = errno;
     uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*memprot_context_instruction(context)) : 0;
-    if (fixup) {
-        fail_accessor(signal, info, context, fixup);
+    if (fixup || info->si_code <= 0 || self.inside) {
+        if (fixup)
+            fail_accessor(signal, info, context, fixup);
+        else if (info->si_code <= 0 && self.inside)
+            memprot_chain_hold(info); // its handler may never return, and the recovery must
+        else
+            memprot_chain_next(signal, info, context, frame);
         errno = error;
         return;
     }
-    if (info->si_code <= 0 || self.inside || memprot_chain_is_passing()) {
-        memprot_chain_next(signal, info, context);
-        errno = error;
-        return;
-    }
+    sigset_t mask;
     self.inside = true;
+    memprot_chain_unblock(signal, &mask);
     unsigned rights = memprot_key_rights_read();
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
     int token = enter();
@@ -347,11 +350,13 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);
     self.inside = false;
-    if (!resolved)
-        tell_death(signal, info, context, overlay);
+    memprot_chain_send_held();
+    if (!resolved && memprot_chain_is_final(signal, context, frame))
+        tell_death(info, context, overlay);
     memprot_key_rights_write(rights);
     if (!resolved)
-        memprot_chain_next(signal, info, context);
+        memprot_chain_next(signal, info, context, frame);
+    memprot_chain_return(context, frame, &mask);
     errno = error;
 }
 
