@@ -16,10 +16,18 @@ static const int signals[2] = {SIGSEGV, SIGBUS};
 enum { DEPTH = 16 };
 static struct below {
     atomic_int count;
-    struct sigaction actions[DEPTH];
+    struct one {
+        struct sigaction action;
+        unsigned displaced_by; // which installation of ours; 0 for the one that was found first
+    } ones[DEPTH];
 } belows[2];
 
-static bool installed[2]; // under the caller's lock
+// Ours carries in its signal mask, in signals that nobody misses for the length of a handler, how often it has been put
+// on top. So one that puts ours back as its predecessor is seen to have withdrawn, and those above it with it.
+static memprot_handler *own;
+static unsigned newest[2];
+static bool installed[2]; // these two under the caller's lock
+enum { FIRST_DIGIT = 40, DIGITS = 24 };
 
 // The handler this thread is passing a signal on to. One that leaves by siglongjmp never returns here: what stands in
 // these fields may be long over, and says something only together with where the stack is now.
@@ -29,10 +37,7 @@ static _Thread_local struct passing {
     int level;
 } passing;
 
-static bool is_current(const struct sigaction *action, memprot_handler *handler) {
-    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handler;
-}
-
+// May run in a signal handler.
 static bool is_same(const struct sigaction *a, const struct sigaction *b) {
     return ((a->sa_flags ^ b->sa_flags) & SA_SIGINFO) == 0 && a->sa_handler == b->sa_handler;
 }
@@ -42,20 +47,44 @@ static bool is_plain(const struct sigaction *action, void (*handler)(int)) {
     return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == handler;
 }
 
+// May run in a signal handler.
+static bool is_own(const struct sigaction *action) {
+    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == own;
+}
+
+// The signals 1 to 64; the kernel has no others, and its frames no room for them. May run in a signal handler.
+static uint64_t word_of(const sigset_t *set) {
+    uint64_t word;
+    memcpy(&word, set, sizeof word);
+    return word;
+}
+
+// May run in a signal handler.
+static unsigned installation_of(const struct sigaction *ours) {
+    return (unsigned)(word_of(&ours->sa_mask) >> FIRST_DIGIT);
+}
+
+static void forget_withdrawn(struct below *below, const struct sigaction *ours) {
+    int count = atomic_load(&below->count);
+    while (count > 1 && below->ones[count - 1].displaced_by > installation_of(ours))
+        count--;
+    atomic_store(&below->count, count);
+}
+
 // A handler that comes back on top is not kept twice; when there are more than anybody ever saw, the oldest is
 // forgotten. The count is never 0 in between.
-static void push(struct below *below, const struct sigaction *action, bool with_others) {
+static void push(struct below *below, const struct sigaction *action, unsigned by, bool with_others) {
     int kept = 0, count = atomic_load(&below->count);
     for (int i = 0; i < count && with_others; i++) {
-        if (!is_same(&below->actions[i], action))
-            below->actions[kept++] = below->actions[i];
+        if (!is_same(&below->ones[i].action, action))
+            below->ones[kept++] = below->ones[i];
     }
     if (kept == DEPTH) {
         kept--;
-        memmove(&below->actions[1], &below->actions[2], (DEPTH - 2) * sizeof *below->actions);
+        memmove(&below->ones[1], &below->ones[2], (DEPTH - 2) * sizeof *below->ones);
     }
-    below->actions[kept++] = *action;
-    atomic_store_explicit(&below->count, kept, memory_order_release);
+    below->ones[kept] = (struct one){*action, kept > 0 ? by : 0};
+    atomic_store_explicit(&below->count, kept + 1, memory_order_release);
 }
 
 // From before ours is put on top until what it displaced is kept. Other threads that have run into ours meanwhile wait
@@ -72,12 +101,20 @@ static int put_on_top(size_t i, struct sigaction *ours, const struct sigaction *
     sigaddset(&both, SIGBUS);
     bool restart = (current->sa_flags & SA_RESTART) || is_plain(current, SIG_IGN);
     ours->sa_flags = (ours->sa_flags & ~SA_RESTART) | (restart ? SA_RESTART : 0);
+    uint64_t installation = (newest[i] + 1) % (1u << DIGITS), word = installation << FIRST_DIGIT;
+    sigemptyset(&ours->sa_mask);
+    memcpy(&ours->sa_mask, &word, sizeof word);
     pthread_sigmask(SIG_BLOCK, &both, &before);
     atomic_store(&exchanging, true);
     int failed = sigaction(signals[i], ours, &displaced);
-    if (!failed && !is_current(&displaced, ours->sa_sigaction))
-        push(&belows[i], &displaced, installed[i]);
-    installed[i] |= !failed;
+    if (!failed) {
+        newest[i] = (unsigned)installation;
+        if (is_own(&displaced))
+            forget_withdrawn(&belows[i], &displaced);
+        else
+            push(&belows[i], &displaced, newest[i], installed[i]);
+        installed[i] = true;
+    }
     atomic_store(&exchanging, false);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
@@ -92,10 +129,11 @@ static int levels(int signal) {
 
 int memprot_chain_install(memprot_handler *handler) {
     struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK}, current;
+    own = handler;
     for (size_t i = 0; i < 2; i++) {
         if (sigaction(signals[i], NULL, &current) < 0)
             return -1;
-        if (installed[i] && is_current(&current, handler))
+        if (installed[i] && is_own(&current) && installation_of(&current) == newest[i])
             continue;
         if (put_on_top(i, &ours, &current) < 0)
             return -1;
@@ -105,15 +143,15 @@ int memprot_chain_install(memprot_handler *handler) {
 
 // Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that
 // is its own business could slip through in between.
-int memprot_chain_uninstall(memprot_handler *handler) {
+int memprot_chain_uninstall(void) {
     struct sigaction current;
     for (size_t i = 0; i < 2; i++) {
         if (sigaction(signals[i], NULL, &current) < 0)
             return -1;
-        int count = atomic_load(&belows[i].count);
-        if (!is_current(&current, handler) || !installed[i] || count == 0)
+        if (!is_own(&current) || !installed[i])
             continue;
-        if (sigaction(signals[i], &belows[i].actions[count - 1], NULL) < 0)
+        forget_withdrawn(&belows[i], &current);
+        if (sigaction(signals[i], &belows[i].ones[belows[i].count - 1].action, NULL) < 0)
             return -1;
         installed[i] = false;
     }
@@ -129,10 +167,10 @@ void memprot_chain_unblock(int signal, sigset_t *ret) {
 }
 
 // Whether a handler asks for no details and may be interrupted by itself: so do those that print what they know, put
-// their predecessor back and raise the signal again. One that returns has nothing to say any more.
-// May run in a signal handler.
+// their predecessor back and raise the signal again. One that returns has nothing to say any more. (Those that are
+// called once only are System V's, and leave the rest to the kernel.) May run in a signal handler.
 static bool prints_and_dies(const struct sigaction *action) {
-    return !(action->sa_flags & SA_SIGINFO) && (action->sa_flags & SA_NODEFER);
+    return (action->sa_flags & (SA_SIGINFO | SA_NODEFER | SA_RESETHAND)) == SA_NODEFER;
 }
 
 // Whether the handler that the signal is being passed to has called ours in turn. (A new signal that has its context in
@@ -163,8 +201,18 @@ static int first_level(const struct below *below, int count, const void *context
     if (level < 0)
         return level;
     bool dying =
-        passing.context && prints_and_dies(&below->actions[level]) && interrupted_stack(context) < passing.frame;
+        passing.context && prints_and_dies(&below->ones[level].action) && interrupted_stack(context) < passing.frame;
     return dying || is_called_back(context, frame) ? level - 1 : count - 1;
+}
+
+// That level, or the first below it whose handler has not withdrawn. May run in a signal handler.
+static int present_level(const struct below *below, int level, int signal) {
+    struct sigaction current;
+    if (sigaction(signal, NULL, &current) < 0 || !is_own(&current))
+        return level;
+    while (level >= 0 && below->ones[level].displaced_by > installation_of(&current))
+        level--;
+    return level;
 }
 
 // May run in a signal handler.
@@ -189,18 +237,14 @@ static void block_for(const struct sigaction *to, int signal, const ucontext_t *
         pthread_sigmask(SIG_BLOCK, &wanted, ret);
         return;
     }
-    uint64_t masked; // the kernel's set has no more bits, and its frame goes on after them
-    memcpy(&masked, &context->uc_sigmask, sizeof masked);
-    for (int other = 1; other < (int)(8 * sizeof masked); other++) {
-        if (masked >> (other - 1) & 1)
-            sigaddset(&wanted, other);
-    }
+    uint64_t word = word_of(&wanted) | word_of(&context->uc_sigmask);
+    memcpy(&wanted, &word, sizeof word);
     pthread_sigmask(SIG_SETMASK, &wanted, ret);
 }
 
 // Whether the handler has answered; otherwise the one below it is next. May run in a signal handler.
 static bool pass(struct below *below, int level, int signal, siginfo_t *info, void *context, const void *frame) {
-    struct sigaction *at = &below->actions[level], to = *at;
+    struct sigaction *at = &below->ones[level].action, to = *at;
     bool sent = info->si_code <= 0, called_back = is_called_back(context, frame);
     if (is_plain(&to, SIG_DFL)) {
         die_by_default(signal, sent);
@@ -231,9 +275,11 @@ static bool pass(struct below *below, int level, int signal, siginfo_t *info, vo
 // May run in a signal handler.
 void memprot_chain_next(int signal, siginfo_t *info, void *context, const void *frame) {
     struct below *below = &belows[signal == SIGBUS];
-    for (int i = first_level(below, levels(signal), context, frame); i >= 0; i--) {
-        if (pass(below, i, signal, info, context, frame))
+    int level = present_level(below, first_level(below, levels(signal), context, frame), signal);
+    while (level >= 0) {
+        if (pass(below, level, signal, info, context, frame))
             return;
+        level = present_level(below, level - 1, signal);
     }
     die_by_default(signal, info->si_code <= 0);
 }
@@ -256,9 +302,9 @@ void memprot_chain_send_held(void) {
 // May run in a signal handler.
 bool memprot_chain_is_final(int signal, const void *context, const void *frame) {
     const struct below *below = &belows[signal == SIGBUS];
-    int level = first_level(below, levels(signal), context, frame);
+    int level = present_level(below, first_level(below, levels(signal), context, frame), signal);
     if (level < 0)
         return true;
-    const struct sigaction *next = &below->actions[level];
+    const struct sigaction *next = &below->ones[level].action;
     return is_plain(next, SIG_DFL) || is_plain(next, SIG_IGN) || prints_and_dies(next);
 }

@@ -15,10 +15,10 @@ typedef void memprot_handler(int signal, siginfo_t *info, void *context);
 /// @return 0, or -1 with errno set.
 int memprot_chain_install(memprot_handler *handler);
 
-/// Puts back the handlers found at installation where @p handler is still the current one. Where another came
+/// Puts back the handlers found at installation where ours is still the current one. Where another came
 /// later, it may call ours: ours stays reachable, and passes everything on.
 /// @return 0, or -1 with errno set.
-int memprot_chain_uninstall(memprot_handler *handler);
+int memprot_chain_uninstall(void);
 
 /// Lets a fault inside the handler reach a handler, instead of ending the process in silence. May run in a signal
 /// handler.

@@ -375,7 +375,7 @@ int memprot_fault_uninstall(void) {
         return 0;
     memprot_write_back_close_descriptor();
     memprot_own_key_free();
-    return memprot_chain_uninstall(handle);
+    return memprot_chain_uninstall();
 }
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }

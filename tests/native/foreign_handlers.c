@@ -85,12 +85,13 @@ static void without_details(int signal) { answer(signal, NULL, NULL); }
 
 // install(signal, kind, flags)
 static PyObject *install(PyObject *Py_UNUSED(self), PyObject *arguments) {
-    int signal, kind, flags;
-    if (!PyArg_ParseTuple(arguments, "iii", &signal, &kind, &flags))
+    int signal, kind;
+    unsigned flags; // SA_RESETHAND is the highest bit
+    if (!PyArg_ParseTuple(arguments, "iiI", &signal, &kind, &flags))
         return NULL;
     struct library *library = library_of(signal);
     library->kind = (enum kind)kind;
-    struct sigaction action = {.sa_flags = flags};
+    struct sigaction action = {.sa_flags = (int)flags};
     if (flags & SA_SIGINFO)
         action.sa_sigaction = with_details;
     else
@@ -200,7 +201,7 @@ PyMODINIT_FUNC PyInit_foreign_handlers(void) {
         PyModule_AddIntMacro(module, WITHDRAWS) < 0 || PyModule_AddIntMacro(module, DIES) < 0 ||
         PyModule_AddIntMacro(module, SA_SIGINFO) < 0 || PyModule_AddIntMacro(module, SA_ONSTACK) < 0 ||
         PyModule_AddIntMacro(module, SA_RESTART) < 0 || PyModule_AddIntMacro(module, SA_NODEFER) < 0 ||
-        PyModule_AddIntMacro(module, SA_RESETHAND) < 0)
+        PyModule_AddIntConstant(module, "SA_RESETHAND", (long)(unsigned)SA_RESETHAND) < 0)
         return NULL;
     return module;
 }
