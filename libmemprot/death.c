@@ -1,8 +1,6 @@
 // The process is about to die of a fault: somebody has to say why.
 #include "death.h"
 
-#include "chain.h"
-
 #include <sched.h>
 
 // Who tells why the process dies: nobody yet, a thread by its id, or NOBODY_ANY_MORE when it has been told.
@@ -55,7 +53,7 @@ static void tell(siginfo_t *info) {
 
 // May run in a signal handler.
 void memprot_fault_tell_death(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
-    if (!memprot_fault_current_hooks() || !memprot_chain_is_final(info->si_signo))
+    if (!memprot_fault_current_hooks())
         return;
     if (is_first_to_tell()) {
         told.record = memprot_record_begin(true);

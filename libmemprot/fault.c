@@ -325,21 +325,24 @@ static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay
 // May run in a signal handler.
 static void handle(int signal, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
+    const void *frame = __builtin_frame_address(0);
     int error = errno;
     if (info->si_signo == SIGBUS && info->si_code == BUS_ADRALN)
         memprot_context_allow_misaligned();
     uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*memprot_context_instruction(context)) : 0;
-    if (fixup) {
-        fail_accessor(signal, info, context, fixup);
+    if (fixup || info->si_code <= 0 || self.inside || memprot_bus_is_early(info)) {
+        if (fixup)
+            fail_accessor(signal, info, context, fixup);
+        else if (info->si_code <= 0 && self.inside)
+            memprot_chain_hold(info); // its handler may never return, and the recovery must
+        else
+            memprot_chain_next(signal, info, context, frame);
         errno = error;
         return;
     }
-    if (info->si_code <= 0 || self.inside || memprot_chain_is_passing() || memprot_bus_is_early(info)) {
-        memprot_chain_next(signal, info, context);
-        errno = error;
-        return;
-    }
+    sigset_t mask;
     self.inside = true;
+    memprot_chain_unblock(signal, &mask);
     unsigned rights = memprot_key_rights_read();
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
     int token = enter();
@@ -347,11 +350,13 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);
     self.inside = false;
-    if (!resolved)
+    memprot_chain_send_held();
+    if (!resolved && memprot_chain_is_final(signal, context, frame))
         memprot_fault_tell_death(info, context, overlay);
     memprot_key_rights_write(rights);
     if (!resolved)
-        memprot_chain_next(signal, info, context);
+        memprot_chain_next(signal, info, context, frame);
+    memprot_chain_return(context, frame, &mask);
     errno = error;
 }
 
@@ -370,7 +375,7 @@ int memprot_fault_uninstall(void) {
         return 0;
     memprot_write_back_close_descriptor();
     memprot_own_key_free();
-    return memprot_chain_uninstall(handle);
+    return memprot_chain_uninstall();
 }
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
