@@ -230,7 +230,8 @@ class Region(_native.Region):
         kind = numpy.dtype(dtype)
         view = memoryview(self)[: self.size - self.size % kind.itemsize] if shape is None else memoryview(self)
         flat = (self.size // kind.itemsize,) if shape is None else shape
-        return numpy.ndarray(flat, kind, buffer=view)
+        made: type[numpy.ndarray[Any, Any]] = _native.array_type(numpy.ndarray, numpy.flatiter)
+        return made(flat, kind, buffer=view)
 
     def _advise(self, advice: int, start: int, stop: int | None) -> None:
         first, count = self._pages(start, stop)
