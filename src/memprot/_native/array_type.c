@@ -49,6 +49,8 @@ static PyObject *wrap(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     int is_scalar = count == 3 ? PyObject_IsTrue(args[2]) : 1;
     if (is_scalar < 0)
         return NULL;
+    if (args[0] != self && owner(args[0]) == owner(self)) // a view that NumPy made plain on its way
+        return memprot_array_result(PyObject_CallFunctionObjArgs(view, args[0], &array_type, NULL));
     if (args[0] == self || !is_scalar || result->dimensions > 0)
         return memprot_array_result(Py_NewRef(args[0]));
     PyObject *all = PyTuple_New(0), *scalar = all ? PyObject_GetItem(args[0], all) : NULL;
@@ -56,6 +58,7 @@ static PyObject *wrap(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     return memprot_array_result(scalar);
 }
 
+// A view of the same memory.
 static PyObject *as_plain(PyObject *self) { return PyObject_CallFunctionObjArgs(view, self, ndarray, NULL); }
 
 // A pickle is read where there may be no memprot, and never holds the memory itself.
@@ -88,6 +91,13 @@ static int set_flat(PyObject *self, PyObject *value, void *unused) {
     return Py_TYPE(get_flat)->tp_descr_set(get_flat, self, value);
 }
 
+// Where several arrays take part the result is of the type that ranks first. This one ranks below every other, as plain
+// arrays do, and above numbers.
+static PyObject *priority(PyObject *self, void *unused) {
+    (void)self, (void)unused;
+    return PyFloat_FromDouble(-1e-300);
+}
+
 static PyMethodDef array_methods[] = {
     {"__array_finalize__", finalize, METH_O, NULL},
     {"__array_wrap__", (PyCFunction)(void (*)(void))wrap, METH_FASTCALL, NULL},
@@ -97,6 +107,7 @@ static PyMethodDef array_methods[] = {
 };
 
 static PyGetSetDef array_attributes[] = {
+    {"__array_priority__", priority, NULL, "The rank among the types of arrays that an operation combines.", NULL},
     {"flat", flat, set_flat, "A flat iterator over the array, which can be indexed and assigned to.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
