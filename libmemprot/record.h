@@ -8,6 +8,7 @@
 //   ready -> claimed  by the claimer, who alone owns it from then on, and finally frees it
 #pragma once
 
+#include "hole.h"
 #include "key_rights.h"
 #include "overlay.h"
 
@@ -48,9 +49,10 @@ struct memprot_record {
     // Open pages lie within [first, first + count), not necessarily all of these; none when overlay is NULL.
     struct memprot_overlay *overlay;
     size_t first, count;
-    uint32_t folded; // further faults of the thread that found no record of their own
-    uint64_t time;   // nanoseconds since 1970
-    int prot;        // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
+    uint32_t folded;            // further faults of the thread that found no record of their own
+    struct memprot_hole *holes; // zeros that lie over pages which the kernel cannot give; the newest first
+    uint64_t time;              // nanoseconds since 1970
+    int prot;                   // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
     uint32_t instruction_size;
     unsigned char instruction[16]; // the bytes from the one that faulted on
     uint32_t value_size;           // 0 unknown

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from memprot.faults.native_record import as_record, from_row
 
 if TYPE_CHECKING:
+    from memprot.faults.mapped_file import MappedFile
     from memprot.faults.record import FaultRecord
 
 __all__ = ["LateRecord"]
@@ -21,15 +22,19 @@ class LateRecord:
     Args:
         row: as the binding hands it over.
 
+    Attributes:
+        beneath: the file that could not give the page, where somebody has looked at it in time.
+
     >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, -1)
     >>> LateRecord(row).record.access
     'write'
     """
 
-    __slots__ = ("_record", "row")
+    __slots__ = ("_record", "beneath", "row")
 
     def __init__(self, row: tuple[Any, ...]) -> None:
         self.row = row
+        self.beneath: MappedFile | None = None
         self._record: FaultRecord | None = None
 
     @property
@@ -37,4 +42,6 @@ class LateRecord:
         """The complete record, always the same one."""
         if self._record is None:
             self._record = as_record(from_row(self.row))
+            if self.beneath is not None:
+                self._record = self._record._replace(file=self.beneath)
         return self._record

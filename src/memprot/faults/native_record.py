@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import memprot._native as _native
 from memprot.faults.array import find_array
+from memprot.faults.mapped_file import file_beneath
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, PythonFrame
 from memprot.faults.source_line import SourceLine
 from memprot.space.mapping import Mapping
@@ -51,6 +52,7 @@ class NativeRecord(NamedTuple):
     python: tuple[tuple[str, int, str], ...] | None
     folded: int
     key: int = NO_KEY  # that forbade the access
+    code: int = 0  # si_code
     time: int | None = None  # nanoseconds since 1970
     instruction: bytes | None = None  # from the faulting one on
     value: bytes | None = None  # what would have been written at the operand's start
@@ -60,7 +62,7 @@ class NativeRecord(NamedTuple):
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
     """Read a row, whose stacks are the bytes that the handler wrote.
 
-    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5)
+    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5, 2)
     >>> from_row(row).instructions, from_row(row).key
     ((0,), 5)
     """
@@ -136,6 +138,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
         kind = "key"
     if block and native.guard:
         kind, distance = place_beside(native.address, *block[:2])
+    mapping = mapping_at(native.address, native.prot)
     return FaultRecord(
         kind=kind,
         access=ACCESSES[native.access],
@@ -148,8 +151,9 @@ def as_record(native: NativeRecord) -> FaultRecord:
         python=python_frames(native.python) if native.python is not None else None,
         native=native_frames(native.instructions),
         thread=FaultThread(native.thread, _thread_name(native)),
-        mapping=_mapping_at(native.address, native.prot),
+        mapping=mapping,
         key=None if native.key == NO_KEY else native.key,
+        file=file_beneath(mapping, native.address, native.code) if kind == "bus" else None,
         time=native.time,
         code=native.instruction,
         value=native.value,
@@ -188,8 +192,16 @@ def _named_block(start: int, size: int, stack: int) -> Block:
     return Block(start, size, allocated, dtype, shape, name)
 
 
-def _mapping_at(address: int, prot: int) -> Mapping | None:
-    """What an address lies in now, with the protection that it had."""
+def mapping_at(address: int, prot: int = NO_PROT) -> Mapping | None:
+    """The mapping that holds an address, with the protection that it had; None where there is none, or nobody can tell.
+
+    Parameters:
+        address: any.
+        prot: what its page was protected with; as it is now when that is not given.
+
+    >>> mapping_at(0) is None
+    True
+    """
     try:
         now = AddressSpace().find(address)
     except OSError:  # no descriptor is left, or /proc is not mounted: unknown, and the fault is told all the same

@@ -10,6 +10,7 @@ from memprot.faults.disassembly import disassemble
 if TYPE_CHECKING:
     from traceback import StackSummary
 
+    from memprot.faults.mapped_file import MappedFile
     from memprot.faults.source_line import SourceLine
 
 __all__ = [
@@ -180,6 +181,7 @@ class FaultRecord(NamedTuple):
         thread: the thread that made the access.
         mapping: what ``address`` lies in.
         key: the protection key that forbade it.
+        file: the file beneath, where the kernel could not give the page.
         time: when it happened, in nanoseconds since 1970, as ``time.time_ns()`` counts them.
         code: the machine code from the faulting instruction on, at most 16 bytes.
         value: the bytes that the instruction would have stored, all of its operand: also those that lie before
@@ -204,6 +206,7 @@ class FaultRecord(NamedTuple):
     thread: FaultThread
     mapping: Where | None
     key: int | None = None
+    file: MappedFile | None = None
     time: int | None = None
     code: bytes | None = None
     value: bytes | None = None
