@@ -48,7 +48,9 @@ struct memprot_record {
     // Open pages lie within [first, first + count), not necessarily all of these; none when overlay is NULL.
     struct memprot_overlay *overlay;
     size_t first, count;
-    uint32_t folded; // further faults of the thread that found no record of their own
+    uint32_t folded;     // further faults of the thread that found no record of their own
+    const char *call;    // the function through which the kernel made the access; NULL: an instruction of the program
+    int64_t transferred; // how many bytes that call said it had moved
 };
 
 /// Who may claim a record: a thread by its id, or whoever ends a scope.

@@ -37,6 +37,8 @@ class FaultError(Exception):
         region: the :class:`memprot.Region` it belongs to, or None.
         offset: bytes from the start of the region, of the guarded block, or of what was given to
             :func:`memprot.protect`; None where none is known.
+        call: the function through which the kernel made the access, such as ``"readv"``; None for the program's own.
+        transferred: how many bytes were moved before the forbidden one; None where that is not known.
         others: further faults of the same thread that were raised together with this one.
 
     Example:
@@ -56,19 +58,24 @@ class FaultError(Exception):
     key: int | None = None
     region: Any = None
     offset: int | None = None
+    call: str | None = None
+    transferred: int | None = None
     others: tuple[FaultError, ...] = ()
     _row: tuple[Any, ...] | None = None
     _record: FaultRecord | None = None
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key = row
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, call, transferred = row
         self = cls()
         self._row = row
         self.address = address
         self.access = ACCESSES[access]
         self.cause = cause_of(signal_number, guard, key)
         self.key = None if key == NO_KEY else key
+        if call is not None:
+            self.call = call
+            self.transferred = transferred
         region = region_at(address)
         if region is not None:
             self.region = region
