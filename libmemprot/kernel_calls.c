@@ -28,11 +28,39 @@ size_t __fread_unlocked_chk(void *, size_t, size_t, size_t, FILE *);
 #define FUNCTIONS(X)                                                                                                   \
     X(read)                                                                                                            \
     X(pread)                                                                                                           \
-    X(pread64) X(readv) X(preadv) X(preadv64) X(preadv2) X(preadv64v2) X(recv) X(recvfrom) X(recvmsg) X(write)         \
-        X(pwrite) X(pwrite64) X(writev) X(pwritev) X(pwritev64) X(pwritev2) X(pwritev64v2) X(send) X(sendto)           \
-            X(sendmsg) X(fread) X(fread_unlocked) X(fwrite) X(fwrite_unlocked) X(getrandom) X(getentropy)              \
-                X(__read_chk) X(__pread_chk) X(__pread64_chk) X(__recv_chk) X(__recvfrom_chk) X(__fread_chk)           \
-                    X(__fread_unlocked_chk)
+    X(pread64)                                                                                                         \
+    X(readv)                                                                                                           \
+    X(preadv)                                                                                                          \
+    X(preadv64)                                                                                                        \
+    X(preadv2)                                                                                                         \
+    X(preadv64v2)                                                                                                      \
+    X(recv)                                                                                                            \
+    X(recvfrom)                                                                                                        \
+    X(recvmsg)                                                                                                         \
+    X(write)                                                                                                           \
+    X(pwrite)                                                                                                          \
+    X(pwrite64)                                                                                                        \
+    X(writev)                                                                                                          \
+    X(pwritev)                                                                                                         \
+    X(pwritev64)                                                                                                       \
+    X(pwritev2)                                                                                                        \
+    X(pwritev64v2)                                                                                                     \
+    X(send)                                                                                                            \
+    X(sendto)                                                                                                          \
+    X(sendmsg)                                                                                                         \
+    X(fread)                                                                                                           \
+    X(fread_unlocked)                                                                                                  \
+    X(fwrite)                                                                                                          \
+    X(fwrite_unlocked)                                                                                                 \
+    X(getrandom)                                                                                                       \
+    X(getentropy)                                                                                                      \
+    X(__read_chk)                                                                                                      \
+    X(__pread_chk)                                                                                                     \
+    X(__pread64_chk)                                                                                                   \
+    X(__recv_chk)                                                                                                      \
+    X(__recvfrom_chk)                                                                                                  \
+    X(__fread_chk)                                                                                                     \
+    X(__fread_unlocked_chk)
 
 #define NUMBER(name) FUNCTION_##name,
 enum { FUNCTIONS(NUMBER) FUNCTION_COUNT };
