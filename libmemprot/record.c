@@ -46,6 +46,8 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->folded = 0;
         record->holes = NULL;
         record->block = (struct memprot_block){0};
+        record->call = NULL;
+        record->transferred = 0;
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }
