@@ -11,6 +11,7 @@
 #include "fault_bus.h"
 #include "fault_call.h"
 #include "fault_key.h"
+#include "forbidden.h"
 #include "guard.h"
 #include "key_rights.h"
 #include "own_maps.h"
@@ -27,7 +28,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 // Nothing here is a lock: the handler runs on whatever the thread was doing.
@@ -61,11 +61,14 @@ static enum memprot_policy effective_policy(void) {
 }
 
 // May run in a signal handler.
+bool memprot_fault_is_recorded(void) {
+    enum memprot_policy policy = effective_policy();
+    return policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG;
+}
+
+// May run in a signal handler.
 void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context,
                         struct memprot_overlay *overlay) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    record->time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     record->thread = memprot_fault_thread();
     record->signal = info->si_signo;
     record->code = info->si_code;
@@ -73,8 +76,8 @@ void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, uc
     record->key = memprot_fault_true_key(info, overlay);
     record->access = memprot_context_access(context, record->address);
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
-    bool protected = overlay && !record->guard;
-    record->prot = protected ? overlay->prot[(record->address - overlay->start) / memprot_page_size()] : -1;
+    if (overlay && !record->guard)
+        record->prot = overlay->prot[(record->address - overlay->start) / memprot_page_size()];
     if (overlay && overlay->object)
         record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
     if (record->guard)
@@ -122,6 +125,16 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     return opening;
 }
 
+// May run in a signal handler.
+static void hand_over(struct memprot_record *record, enum memprot_policy policy) {
+    const struct memprot_fault_hooks *to = atomic_load(&hooks);
+    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
+    memprot_record_route(record, owner);
+    memprot_record_publish(record);
+    if (to)
+        to->deliver(owner, policy);
+}
+
 // Few records are left: one that this thread has answers for these pages as well. May run in a signal
 // handler.
 static bool fold(const struct memprot_let_through *opened) {
@@ -164,13 +177,8 @@ bool memprot_fault_tell(siginfo_t *info, ucontext_t *context, struct memprot_ove
     record->first = opened->first;
     record->count = opened->count;
     memprot_fault_add_hole(record, opened->hole);
-    const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
-    memprot_record_route(record, owner);
     self.burst = (struct memprot_burst){record, record->sequence, .window = 1};
-    memprot_record_publish(record);
-    if (to)
-        to->deliver(owner, policy);
+    hand_over(record, policy);
     return true;
 }
 
@@ -225,6 +233,9 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     return memprot_fault_tell(info, context, overlay, policy, &opened, rights);
 }
 
+// May run in a signal handler.
+void memprot_fault_report(struct memprot_record *record) { hand_over(record, effective_policy()); }
+
 // While a thread forks, handlers wait at the door: the child would inherit pages that nobody is left to
 // finish.
 static atomic_bool forking;
@@ -270,22 +281,12 @@ static void watch_forks(void) {
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-// The data between a pool's guards is not the pool's to open, but it may have been protected by itself. May run in a
-// signal handler.
-static struct memprot_overlay *overlay_at(uintptr_t address) {
-    struct memprot_overlay *pool = memprot_guard_overlay_at(address);
-    if (pool && atomic_load(&pool->state[(address - pool->start) / memprot_page_size()]) != MEMPROT_PAGE_FOREIGN)
-        return pool;
-    struct memprot_overlay *overlay = memprot_ranges_find(address);
-    return overlay ? overlay : pool;
-}
-
 // One of our own accessors fails, unless what it met is none of its thread's business. May run in a signal handler.
 static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uintptr_t fixup) {
     int key = memprot_fault_key(info);
     if (memprot_has_key_rights() && !self.inside) {
         int token = enter();
-        struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+        struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
         key = memprot_fault_true_key(info, overlay);
         bool permitted = overlay && memprot_fault_is_permitted(info, context, overlay);
         memprot_epoch_leave(token);
@@ -299,7 +300,7 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 // May run in a signal handler.
 static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     enum memprot_policy policy = effective_policy();
-    bool recovers = policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG;
+    bool recovers = memprot_fault_is_recorded();
     if (info->si_signo == SIGBUS)
         return recovers && memprot_fault_recover_bus(info, context, overlay, policy);
     if (!overlay)
@@ -333,7 +334,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     unsigned rights = memprot_key_rights_read();
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
     int token = enter();
-    struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+    struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
     bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);
     self.inside = false;

@@ -51,8 +51,10 @@ struct memprot_record {
     size_t first, count;
     uint32_t folded;            // further faults of the thread that found no record of their own
     struct memprot_hole *holes; // zeros that lie over pages which the kernel cannot give; the newest first
-    uint64_t time;              // nanoseconds since 1970
-    int prot;                   // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
+    const char *call;    // the function through which the kernel made the access; NULL: an instruction of the program
+    int64_t transferred; // how many bytes that call said it had moved
+    uint64_t time;       // nanoseconds since 1970
+    int prot;            // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
     uint32_t instruction_size;
     unsigned char instruction[16]; // the bytes from the one that faulted on
     uint32_t value_size;           // 0 unknown

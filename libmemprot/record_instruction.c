@@ -19,7 +19,6 @@ void memprot_record_instruction(struct memprot_record *record, ucontext_t *conte
                                          sizeof record->instruction);
     record->instruction_size = (uint32_t)(sizeof record->instruction - missing);
     record->size = 0;
-    record->value_size = 0;
     if (!memprot_decode_operand(record->instruction, record->instruction_size, context, record->address, &operand))
         return;
     bool readable = !record->guard && record->key == MEMPROT_NO_KEY && record->prot & PROT_READ;

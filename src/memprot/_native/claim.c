@@ -35,11 +35,12 @@ static PyObject *bytes_or_none(const unsigned char *bytes, uint32_t size) {
 static PyObject *record_as_tuple(const struct memprot_record *record) {
     // The kernel cuts names off at 15 bytes, which may be within a character.
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
-    return Py_BuildValue("(KiNiiKKNNNNIiiKNNi)", (unsigned long long)record->sequence, record->thread, name,
+    return Py_BuildValue("(KiNiiKKNNNNIiizLKNNi)", (unsigned long long)record->sequence, record->thread, name,
                          record->signal, (int)record->access, (unsigned long long)record->address,
                          (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
                          instructions(record), python_stack(record), record->folded, record->key, record->code,
-                         (unsigned long long)record->time, bytes_or_none(record->instruction, record->instruction_size),
+                         record->call, (long long)record->transferred, (unsigned long long)record->time,
+                         bytes_or_none(record->instruction, record->instruction_size),
                          bytes_or_none(record->value, record->value_size), record->prot);
 }
 

@@ -53,6 +53,8 @@ class NativeRecord(NamedTuple):
     folded: int
     key: int = NO_KEY  # that forbade the access
     code: int = 0  # si_code
+    call: str | None = None  # the function through which the kernel made the access
+    transferred: int = 0  # bytes that it said it had moved
     time: int | None = None  # nanoseconds since 1970
     instruction: bytes | None = None  # from the faulting one on
     value: bytes | None = None  # what would have been written at the operand's start
