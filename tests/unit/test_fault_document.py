@@ -68,8 +68,11 @@ def test_what_is_unknown_is_null_and_never_left_out() -> None:
         "signal": None,
         "object": {"nbytes": 13, "dtype": None, "shape": None, "name": None, "allocated": None},
         "python": None,
-        "native": [{"function": None, "library": None, "offset": None}],
+        "native": [{"function": None, "library": None, "offset": None, "file": None, "line": None}],
         "thread": {"id": 4242, "name": None},
+        "instruction": None,
+        "value": None,
+        "time": None,
         "mapping": {"start": "0x1000", "stop": "0x2000", "prot": "rw-", "path": None},
         "file": None,
     }

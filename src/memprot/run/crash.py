@@ -95,6 +95,9 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         mapping=mapping,
         key=evidence["key"],
         file=file_beneath(mapping, address, evidence["code"], os.getppid()) if kind == "bus" else None,
+        time=evidence["time"],
+        code=bytes.fromhex(evidence["machine_code"]) or None,
+        value=bytes.fromhex(evidence["value"]) or None,
     )
 
 
