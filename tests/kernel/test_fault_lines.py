@@ -43,7 +43,7 @@ def fault_of(library: Path) -> FaultError:
 def compiled(folder: Path, *options: str) -> Path:
     (folder / "source.c").write_text(SOURCE)
     library = folder / "library.so"
-    command = ["cc", "-shared", "-fPIC", "-O1", "-g", "-Wl,--build-id", *options, "-o", library, "source.c"]
+    command = ["cc", "-shared", "-fPIC", "-O1", "-g", "-Wl,--build-id", *options, "-o", str(library), "source.c"]
     subprocess.run(command, check=True, cwd=folder)
     return library
 
