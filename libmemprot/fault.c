@@ -26,8 +26,6 @@
 
 // Nothing here is a lock: the handler runs on whatever the thread was doing.
 static _Atomic(const struct memprot_fault_hooks *) hooks;
-static atomic_int process_policy;
-static atomic_int scopes;
 
 static atomic_bool installed;
 
@@ -49,11 +47,6 @@ static _Thread_local struct {
 static int process;
 
 enum { WINDOW_LIMIT = 256, ATTEMPT_LIMIT = 100000 };
-
-// May run in a signal handler.
-static enum memprot_policy effective_policy(void) {
-    return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
-}
 
 // How much of the access is forbidden: from the address that faulted to its end, or to where its block begins. Zero
 // when the instruction does not tell. A general protection fault (an address that no address space has, or one that is
@@ -84,6 +77,7 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
     record->address = (uintptr_t)info->si_addr;
     record->key = memprot_fault_true_key(info, overlay);
     record->access = memprot_context_access(context, record->address);
+    record->contexts = 0;
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
     if (overlay && overlay->object)
         record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
@@ -143,14 +137,15 @@ static void include(struct memprot_record *record, size_t first, size_t count) {
 // them each time. Or one of these pages again, which was closed for a thread that may use it. May run in a signal
 // handler.
 static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page, enum memprot_access access,
-                                           const struct memprot_blocked *blocked) {
+                                           const struct memprot_blocked *blocked, const struct memprot_ruling *ruling) {
     struct memprot_record *record = self.burst.record;
     enum memprot_opening opening = MEMPROT_REFUSED; // another access
     if (!record || !memprot_record_hold(record, self.burst.sequence))
         return opening;
     bool after = page == record->first + record->count, before = page + 1 == record->first;
     bool again = blocked->key != MEMPROT_NO_KEY && page - record->first < record->count;
-    if (record->overlay == overlay && record->access == access && (after || before || again)) {
+    bool alike = record->policy == ruling->policy && record->source == ruling->source && record->scope == ruling->scope;
+    if (record->overlay == overlay && record->access == access && alike && (after || before || again)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
         opening = memprot_overlay_open(overlay, page, blocked, self.burst.window, before ? -1 : 1, &first, &count);
@@ -163,8 +158,8 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
 
 // Few records are left: one that this thread has answers for these pages as well. May run in a signal
 // handler.
-static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
-    struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), overlay);
+static bool fold(struct memprot_overlay *overlay, size_t first, size_t count, const struct memprot_ruling *ruling) {
+    struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), overlay, ruling);
     if (!record)
         return false;
     if (record->overlay) {
@@ -192,18 +187,21 @@ static bool try_again(ucontext_t *context, uintptr_t address) {
 }
 
 // May run in a signal handler.
-static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, enum memprot_policy policy) {
+static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
+                    const struct memprot_ruling *ruling) {
     uintptr_t address = (uintptr_t)info->si_addr;
     enum memprot_access access = memprot_context_access(context, address);
     if (access == MEMPROT_EXECUTE || info->si_signo != SIGSEGV)
         return false;
-    struct memprot_blocked blocked = {.write = access == MEMPROT_WRITE, .key = memprot_fault_key(info)};
+    struct memprot_blocked blocked = {.write = access == MEMPROT_WRITE,
+                                      .key = memprot_fault_key(info),
+                                      .fate = memprot_overlay_fate(ruling->policy)};
     unsigned *rights = blocked.key != MEMPROT_NO_KEY ? memprot_context_key_rights(context) : NULL;
     if (blocked.key != MEMPROT_NO_KEY && !rights)
         return false;
     blocked.unreadable = rights && !memprot_key_rights_permit(*rights, blocked.key, false);
     size_t page = (address - overlay->start) / memprot_page_size(), first = page, count = 1;
-    enum memprot_opening continued = continue_burst(overlay, page, access, &blocked);
+    enum memprot_opening continued = continue_burst(overlay, page, access, &blocked, ruling);
     if (continued == MEMPROT_RETRY)
         return try_again(context, address);
     if (continued == MEMPROT_OPENED || continued == MEMPROT_OPEN_FOR_OTHERS) {
@@ -223,7 +221,7 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     }
     self.attempts = 0;
     struct memprot_record *record = memprot_record_begin(false);
-    if (!record && fold(overlay, first, count)) {
+    if (!record && fold(overlay, first, count, ruling)) {
         memprot_fault_grant(rights);
         return true;
     }
@@ -238,13 +236,16 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     record->overlay = overlay;
     record->first = first;
     record->count = count;
+    record->policy = ruling->policy;
+    record->source = ruling->source;
+    record->scope = ruling->scope;
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
+    int owner = memprot_record_owner(ruling, to ? to->describe(record, ruling->policy) : MEMPROT_OWNER_ANYONE);
     memprot_record_route(record, owner);
     self.burst = (struct burst){record, record->sequence, .window = 1};
     memprot_record_publish(record);
     if (to)
-        to->deliver(owner, policy);
+        to->deliver(owner, ruling->policy);
     return true;
 }
 
@@ -266,11 +267,15 @@ static int enter(void) {
 
 static void before_fork(void) {
     forking_thread = memprot_fault_thread();
+    memprot_policy_before_fork();
     atomic_store(&forking, true);
     memprot_epoch_wait();
 }
 
-static void after_fork_in_parent(void) { atomic_store(&forking, false); }
+static void after_fork_in_parent(void) {
+    memprot_policy_after_fork();
+    atomic_store(&forking, false);
+}
 
 static void after_fork_in_child(void) {
     self.burst.record = NULL;
@@ -279,6 +284,7 @@ static void after_fork_in_child(void) {
     memprot_epoch_after_fork();
     memprot_write_back_close_descriptor();
     memprot_own_maps_close();
+    memprot_policy_after_fork_in_child(forking_thread, memprot_fault_thread());
     memprot_record_after_fork(forking_thread, memprot_fault_thread());
     atomic_store(&forking, false);
 }
@@ -316,12 +322,15 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 
 // May run in a signal handler.
 static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
-    enum memprot_policy policy = effective_policy();
     if (!overlay)
         return false;
     if (memprot_fault_is_permitted(info, context, overlay))
         return try_again(context, (uintptr_t)info->si_addr);
-    return (policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG) && recover(info, context, overlay, policy);
+    const struct memprot_fault_hooks *to = atomic_load(&hooks);
+    struct memprot_ruling ruling =
+        memprot_policy_rule((enum memprot_policy)atomic_load(&overlay->policy), memprot_fault_thread(), to ? to->outer : NULL);
+    return ruling.policy != MEMPROT_POLICY_DIE && ruling.policy != MEMPROT_POLICY_ABORT &&
+           recover(info, context, overlay, &ruling);
 }
 
 // May run in a signal handler.
@@ -355,9 +364,13 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     errno = error;
 }
 
-int memprot_fault_install(void) {
+void memprot_fault_prepare(void) {
     static pthread_once_t forks = PTHREAD_ONCE_INIT;
     pthread_once(&forks, watch_forks);
+}
+
+int memprot_fault_install(void) {
+    memprot_fault_prepare();
     memprot_backtrace_prepare();
     if (memprot_chain_install(handle) < 0)
         return -1;
@@ -374,14 +387,6 @@ int memprot_fault_uninstall(void) {
 }
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
-
-void memprot_fault_set_policy(enum memprot_policy policy) { atomic_store(&process_policy, policy); }
-
-void memprot_fault_enter_scope(void) { atomic_fetch_add(&scopes, 1); }
-
-void memprot_fault_leave_scope(void) { atomic_fetch_sub(&scopes, 1); }
-
-bool memprot_fault_in_scope(void) { return atomic_load(&scopes) > 0; }
 
 // May run in a signal handler.
 int memprot_fault_thread(void) {

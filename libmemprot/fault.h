@@ -3,23 +3,20 @@
 // before.
 #pragma once
 
+#include "policy.h"
 #include "record.h"
 
 #include <signal.h>
 
-enum memprot_policy {
-    MEMPROT_POLICY_DIE,   // report and die of the signal
-    MEMPROT_POLICY_RAISE, // recover; the deliverer makes an exception of it
-    MEMPROT_POLICY_LOG,   // recover; the deliverer notes it
-    MEMPROT_POLICY_ABORT, // as DIE, but asked for
-};
-
 /// What the core does not know. Each is called in a signal handler.
 struct memprot_fault_hooks {
-    /// Adds the interpreter's stack to a record being filled; returns who may claim it.
+    /// Adds the interpreter's stack, and what it runs in, to a record being filled; returns who may claim it, which is up
+    /// to the core where the thread has a scope of its own.
     int (*describe)(struct memprot_record *record, enum memprot_policy policy);
     /// A record that @p owner may claim was published by this thread.
     void (*deliver)(int owner, enum memprot_policy policy);
+    /// What the thread runs code in.
+    memprot_outer_context *outer;
     /// The process is about to die of the fault, on memory that memprot owns or not. @p record is NULL when
     /// all are in use.
     void (*die)(const struct memprot_record *record, bool owned, const ucontext_t *context);
@@ -37,13 +34,8 @@ int memprot_fault_uninstall(void);
 /// The hooks stay as they are while handlers are installed; NULL for none.
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *hooks);
 
-/// What happens to a fault while no scope is open.
-void memprot_fault_set_policy(enum memprot_policy policy);
-
-/// While at least one scope is open, the policy is MEMPROT_POLICY_RAISE.
-void memprot_fault_enter_scope(void);
-void memprot_fault_leave_scope(void);
-bool memprot_fault_in_scope(void);
+/// Watches for forks, before anything asks who the calling thread is.
+void memprot_fault_prepare(void);
 
 /// The calling thread's id, as the kernel numbers it. May run in a signal handler.
 int memprot_fault_thread(void);

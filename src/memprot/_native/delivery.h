@@ -7,3 +7,7 @@
 
 /// The hooks that describe and deliver faults to Python.
 extern const struct memprot_fault_hooks memprot_delivery_hooks;
+
+/// Has the listeners told of what nobody raises, where there is any.
+/// @return 0, or -1 with a Python exception set.
+int memprot_delivery_tell(void);

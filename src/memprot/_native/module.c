@@ -14,6 +14,7 @@ static int execute(PyObject *module) {
         memprot_add_exit,          memprot_add_features, memprot_add_interpose, memprot_add_mapping,
         memprot_add_maps,          memprot_add_numpy,    memprot_add_probe,     memprot_add_region,
         memprot_add_region_access, memprot_add_scope,    memprot_add_symbols,   memprot_add_unraised,
+        memprot_add_open_scopes,   memprot_add_policy_names,
     };
     for (size_t i = 0; i < sizeof additions / sizeof *additions; i++) {
         if (additions[i](module) < 0)

@@ -49,6 +49,9 @@ class NativeRecord(NamedTuple):
     python: tuple[tuple[str, int, str], ...] | None
     folded: int
     key: int = NO_KEY  # that forbade the access
+    policy: int = 1  # that it fell under, as memprot._native.fault_policy numbers it
+    source: int = 0  # of the policy: the number of a scope, 0 the process, -1 the memory
+    scope: int = 0  # the number of the thread's own scope, 0 where it had none
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
