@@ -7,11 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults, guarded
-from memprot.faults import engine, get_history_limit, history, set_history_limit
+from memprot.faults import engine, get_history_limit, history, set_history_limit, set_policy
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +26,9 @@ def empty() -> Iterator[None]:
 
 @pytest.fixture
 def raising() -> Iterator[None]:
-    engine.set_policy("raise")
+    set_policy("raise")
     yield
-    engine.set_policy("die")
+    set_policy("die")
 
 
 def swallow(act: Callable[[], object]) -> None:
@@ -60,15 +61,16 @@ def test_the_record_is_the_one_of_the_exception(misbehave: ModuleType, blocked: 
     assert history()[-1] is history()[-1]
 
 
-def test_what_is_raised_by_policy_is_in_it_and_what_is_logged(
-    misbehave: ModuleType, blocked: Region, raising: None
-) -> None:
-    with pytest.raises(FaultError):
-        misbehave.write(blocked.address, 1)
-    engine.set_policy("log")
-    misbehave.write(blocked.address + 1, 1)
-    engine.drain()
-    assert [record.address - blocked.address for record in history()] == [0, 1]
+def test_faults_of_every_policy_are_in_it(misbehave: ModuleType, shared: bool, raising: None) -> None:
+    with Region(PAGE_SIZE, "r--", shared=shared) as region:
+        with pytest.raises(FaultError):
+            misbehave.write(region.address, 1)
+        policies: tuple[Any, ...] = ("log", "discard", lambda fault: None, lambda fault: "log")
+        for offset, policy in enumerate(policies, 1):
+            set_policy(policy)
+            misbehave.write(region.address + offset, 1)
+            engine.drain()
+        assert [record.address - region.address for record in history()] == [0, 1, 2, 3, 4]
 
 
 def test_the_protection_is_the_one_that_forbade_the_access(misbehave: ModuleType, blocked: Region) -> None:

@@ -7,27 +7,32 @@ from typing import Any
 
 import pytest
 
-from memprot import FaultError, Region
-from memprot.faults import engine, history
+from memprot import PAGE_SIZE, FaultError, Region, catch_faults
+from memprot.faults import engine, history, set_policy
 
 
 @pytest.fixture(autouse=True)
 def back_to_death() -> Iterator[None]:
     yield
     engine.drain()
-    engine.set_policy("die")
+    set_policy("die")
     history(clear=True)
 
 
+def discard(fault: FaultError) -> None:
+    """A policy that decides afterwards."""
+
+
+@pytest.mark.parametrize("policy", ["discard", discard])
 @pytest.mark.parametrize("gil", [True, False], ids=["attached", "detached"])
 def test_what_is_logged_is_one_warning_with_its_line_and_its_record(
-    misbehave: ModuleType, blocked: Region, caplog: pytest.LogCaptureFixture, gil: bool
+    misbehave: ModuleType, blocked: Region, caplog: pytest.LogCaptureFixture, gil: bool, policy: Any
 ) -> None:
-    engine.set_policy("log")
+    set_policy(policy)
     misbehave.write(blocked.address + 9, 1, gil=gil)
     engine.drain()
     (entry,) = caplog.records
-    line = test_what_is_logged_is_one_warning_with_its_line_and_its_record.__code__.co_firstlineno + 5
+    line = test_what_is_logged_is_one_warning_with_its_line_and_its_record.__code__.co_firstlineno + 6
     assert (entry.name, entry.levelno, entry.pathname, entry.lineno) == (
         "memprot.faults", logging.WARNING, __file__, line
     )  # fmt: skip
@@ -38,9 +43,23 @@ def test_what_is_logged_is_one_warning_with_its_line_and_its_record(
     assert vars(entry)["fault"] is history()[-1]
 
 
+def test_what_a_log_policy_lets_happen_is_logged(
+    misbehave: ModuleType, caplog: pytest.LogCaptureFixture, shared: bool
+) -> None:
+    with Region(PAGE_SIZE, "r--", shared=shared, policy="log") as region:
+        misbehave.write(region.address + 9, 7)
+        engine.drain()
+        assert region[9] == 7
+    with Region(PAGE_SIZE, "r--", shared=shared) as region, catch_faults(policy="log") as scope:
+        misbehave.write(region.address + 8, 7)
+    assert [entry.getMessage().partition(" at 0x")[0] for entry in caplog.records] == ["write of 1 byte"] * 2
+    assert [vars(entry)["fault"] for entry in caplog.records] == history()
+    assert [fault.record for fault in scope.faults] == history()[1:]
+
+
 def test_what_is_raised_is_not_logged(misbehave: ModuleType, blocked: Region, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    engine.set_policy("raise")
+    set_policy("raise")
     with pytest.raises(FaultError):
         misbehave.write(blocked.address, 1)
     assert caplog.records == []
@@ -50,7 +69,7 @@ def test_a_logger_that_is_turned_off_is_told_nothing(
     misbehave: ModuleType, blocked: Region, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "memprot.faults")
-    engine.set_policy("log")
+    set_policy("discard")
     misbehave.write(blocked.address, 1)
     engine.drain()
     assert caplog.records == []
@@ -61,7 +80,7 @@ def test_a_listener_tells_instead(misbehave: ModuleType, blocked: Region, caplog
     heard: list[object] = []
     engine.add_listener(heard.append)
     try:
-        engine.set_policy("log")
+        set_policy("discard")
         misbehave.write(blocked.address, 1)
         engine.drain()
     finally:
@@ -86,7 +105,7 @@ def test_a_thread_without_python_is_told_by_the_unraisable_hook(run_child: Any) 
         "(one,) = told\n"
         "print(one.exc_type.__name__, one.exc_value.offset, one.exc_value.native[0].function)\n"
         "thread = one.exc_value.thread\n"
-        "print(one.object == f'thread {thread.id} ({thread.name}), which runs no Python')\n"
+        "print(one.object == f'thread {thread.id} ({thread.name})')\n"
         "sys.unraisablehook = sys.__unraisablehook__\n"
         "misbehave.write_from_c_thread(region.address + 6, 7, wait=False)\n"
         "while len(history()) < 2: time.sleep(0.001)\n"

@@ -6,6 +6,7 @@
 """
 
 from memprot.faults.chronicle import get_history_limit, history, set_history_limit
+from memprot.faults.engine import get_policy, set_policy
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, PythonFrame
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "NativeFrame",
     "PythonFrame",
     "get_history_limit",
+    "get_policy",
     "history",
     "set_history_limit",
+    "set_policy",
 ]

@@ -55,6 +55,9 @@ class NativeRecord(NamedTuple):
     code: int = 0  # si_code
     call: str | None = None  # the function through which the kernel made the access
     transferred: int = 0  # bytes that it said it had moved
+    policy: int = 1  # that it fell under, as memprot._native.fault_policy numbers it
+    source: int = 0  # of the policy: the number of a scope, 0 the process, -1 the memory
+    scope: int = 0  # the number of the thread's own scope, 0 where it had none
     time: int | None = None  # nanoseconds since 1970
     instruction: bytes | None = None  # from the faulting one on
     value: bytes | None = None  # what would have been written at the operand's start

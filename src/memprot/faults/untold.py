@@ -9,36 +9,20 @@ import memprot._native as _native
 if TYPE_CHECKING:
     from memprot.faults.error import FaultError
 
-__all__ = ["tell"]
+__all__ = ["log", "raise_in_vain"]
 
 
-def tell(fault: FaultError, *, raising: bool) -> None:
-    """Tell of a fault that nobody raises.
+def log(fault: FaultError) -> None:
+    """Log a fault that a policy lets pass: one warning of the logger ``memprot.faults``.
 
-    What a policy lets pass goes to the logger ``memprot.faults`` as a warning of one line, with the record as the log
-    record's ``fault``; the place it names is the Python line that was running. What should be raised, but in a thread
-    that runs no Python, goes to ``sys.unraisablehook``; its ``object`` says which thread.
+    The place that it names is the Python line that was running; the log record's ``fault`` is the fault's record.
 
     Args:
         fault: with a record.
-        raising: whether it should have been raised.
 
-    >>> callable(tell)
+    >>> callable(log)
     True
     """
-    if raising:
-        _native.give_to_unraisable_hook(fault, _thread(fault))
-    else:
-        _log(fault)
-
-
-def _thread(fault: FaultError) -> str:
-    if fault.thread is None:
-        return "a thread without Python"
-    return f"thread {fault.thread.id} ({fault.thread.name}), which runs no Python"
-
-
-def _log(fault: FaultError) -> None:
     # Here, because a program that never logs does not load it.
     import logging
 
@@ -53,3 +37,22 @@ def _log(fault: FaultError) -> None:
         logger.name, logging.WARNING, file, line, text, (), None, function, extra={"fault": record}
     )
     logger.handle(entry)
+
+
+def raise_in_vain(error: BaseException) -> None:
+    """Hand to ``sys.unraisablehook`` what there was to raise in a thread that will not raise it.
+
+    Its ``object`` says which thread that is, where it is known.
+
+    Args:
+        error: a fault, or what a policy has raised of one.
+
+    >>> import sys
+    >>> sys.unraisablehook = lambda unraisable: print(unraisable.exc_value)
+    >>> raise_in_vain(ValueError("words"))
+    words
+    >>> sys.unraisablehook = sys.__unraisablehook__
+    """
+    thread = getattr(error, "thread", None)
+    whose = "a thread that cannot raise it" if thread is None else f"thread {thread.id} ({thread.name})"
+    _native.give_to_unraisable_hook(error, whose)
