@@ -154,6 +154,8 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
         opening = memprot_overlay_open(overlay, page, blocked, self.burst.window, before ? -1 : 1, &first, &count);
+        if (opening == MEMPROT_OPENED || opening == MEMPROT_OPEN_FOR_OTHERS)
+            memprot_record_count(record);
         if (opening == MEMPROT_OPENED)
             include(record, first, count);
     }
@@ -175,6 +177,7 @@ static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
         record->overlay = overlay;
     }
     record->folded++;
+    memprot_record_count(record);
     memprot_record_unhold(record);
     return true;
 }
@@ -238,6 +241,7 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     record->overlay = overlay;
     record->first = first;
     record->count = count;
+    memprot_record_count(record);
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
     memprot_record_route(record, owner);
@@ -248,44 +252,20 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     return true;
 }
 
-// While a thread forks, handlers wait at the door: the child would inherit pages that nobody is left to
-// finish.
-static atomic_bool forking;
-static int forking_thread;
-
-// May run in a signal handler.
-static int enter(void) {
-    for (;;) {
-        int token = memprot_epoch_enter();
-        if (!atomic_load(&forking))
-            return token;
-        memprot_epoch_leave(token);
-        sched_yield();
-    }
-}
-
-static void before_fork(void) {
-    forking_thread = memprot_fault_thread();
-    atomic_store(&forking, true);
-    memprot_epoch_wait();
-}
-
-static void after_fork_in_parent(void) { atomic_store(&forking, false); }
-
 static void after_fork_in_child(void) {
+    int parent_thread = memprot_fault_thread();
     self.burst.record = NULL;
     self.thread = 0;
     process = getpid();
-    memprot_epoch_after_fork();
+    memprot_epoch_after_fork_in_child();
     memprot_write_back_close_descriptor();
     memprot_own_maps_close();
-    memprot_record_after_fork(forking_thread, memprot_fault_thread());
-    atomic_store(&forking, false);
+    memprot_record_after_fork(parent_thread, memprot_fault_thread());
 }
 
 static void watch_forks(void) {
     process = getpid();
-    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    pthread_atfork(memprot_epoch_before_fork, memprot_epoch_after_fork_in_parent, after_fork_in_child);
 }
 
 // The data between a pool's guards is not the pool's to open, but it may have been protected by itself. May run in a
@@ -302,7 +282,7 @@ static struct memprot_overlay *overlay_at(uintptr_t address) {
 static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uintptr_t fixup) {
     int key = memprot_fault_key(info);
     if (memprot_has_key_rights() && !self.inside) {
-        int token = enter();
+        int token = memprot_epoch_enter();
         struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
         key = memprot_fault_true_key(info, overlay);
         bool permitted = overlay && memprot_fault_is_permitted(info, context, overlay);
@@ -342,7 +322,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     self.inside = true;
     unsigned rights = memprot_key_rights_read();
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
-    int token = enter();
+    int token = memprot_epoch_enter();
     struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
     bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);

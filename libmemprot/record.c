@@ -1,5 +1,6 @@
 #include "record.h"
 
+#include "epoch.h"
 #include "page_key.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@ static struct memprot_record records[MEMPROT_RECORDS];
 static atomic_int used; // one past the highest index ever taken
 static atomic_int waiting;
 static _Atomic uint64_t next_sequence = 1;
+static _Atomic uint64_t recorded; // a statistic: nothing is ordered by it
 
 // May run in a signal handler.
 static bool move_state(size_t index, uint8_t from, uint8_t to) {
@@ -43,6 +45,7 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->overlay = NULL;
         record->count = 0;
         record->folded = 0;
+        record->faults = 0;
         record->block = (struct memprot_block){0};
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
@@ -103,43 +106,65 @@ static void close_pages(struct memprot_record *record) {
     record->overlay = NULL;
 }
 
-static struct memprot_record *claim(int owner, bool anyone, bool everybody) {
-    if (atomic_load(&waiting) == 0)
-        return NULL;
+// Whose records a claimer takes.
+struct claimer {
+    int owner;
+    bool anyone, everybody;
+};
+
+static bool may_claim(const struct claimer *claimer, int index) {
+    int whose = atomic_load(&owners[index]);
+    return claimer->everybody || whose == claimer->owner ||
+           (claimer->anyone && (whose == MEMPROT_OWNER_ANYONE || has_ended(whose)));
+}
+
+// The oldest that the claimer may have, now the caller's; NULL when there is none.
+static struct memprot_record *take_oldest(const struct claimer *claimer) {
     for (;;) {
         int oldest = -1, high = atomic_load(&used);
         bool busy = false;
         for (int index = 0; index < high; index++) {
             uint8_t state = atomic_load_explicit(&states[index], memory_order_acquire);
-            if (state != READY && state != BUSY)
-                continue;
-            int whose = atomic_load(&owners[index]);
-            if (!everybody && whose != owner && !(anyone && (whose == MEMPROT_OWNER_ANYONE || has_ended(whose))))
+            if ((state != READY && state != BUSY) || !may_claim(claimer, index))
                 continue;
             if (state == BUSY)
                 busy = true;
             else if (oldest < 0 || records[index].sequence < records[oldest].sequence)
                 oldest = index;
         }
-        if (oldest >= 0 && move_state((size_t)oldest, READY, CLAIMED)) {
-            atomic_fetch_sub(&waiting, 1);
-            close_pages(&records[oldest]);
-            return &records[oldest];
-        }
         if (oldest < 0 && !busy)
             return NULL;
+        if (oldest >= 0 && move_state((size_t)oldest, READY, CLAIMED)) {
+            // Others may have claimed it since, and another thread have filled it anew.
+            if (may_claim(claimer, oldest))
+                return &records[oldest];
+            memprot_record_unhold(&records[oldest]);
+        }
         sched_yield();
     }
 }
 
+static struct memprot_record *claim(const struct claimer *claimer) {
+    if (atomic_load(&waiting) == 0)
+        return NULL;
+    int token = memprot_epoch_enter(); // nobody forks between the claim and the end of closing
+    struct memprot_record *record = take_oldest(claimer);
+    if (record) {
+        atomic_fetch_sub(&waiting, 1);
+        close_pages(record);
+    }
+    memprot_epoch_leave(token);
+    return record;
+}
+
 struct memprot_record *memprot_record_claim(int owner, bool anyone) {
-    struct memprot_record *record = claim(owner, anyone, false);
+    struct memprot_record *record = claim(&(struct claimer){.owner = owner, .anyone = anyone});
     if (record) // its pages are closed; should others open them, this thread's accesses are none of theirs
         memprot_own_key_renounce();
     return record;
 }
 
-struct memprot_record *memprot_record_claim_any(void) { return claim(0, true, true); }
+struct memprot_record *memprot_record_claim_any(void) { return claim(&(struct claimer){.everybody = true}); }
 
 void memprot_record_free(struct memprot_record *record) {
     atomic_store_explicit(&states[record - records], FREE, memory_order_release);
@@ -148,8 +173,17 @@ void memprot_record_free(struct memprot_record *record) {
 // May run in a signal handler.
 int memprot_record_waiting(void) { return atomic_load_explicit(&waiting, memory_order_relaxed); }
 
+// May run in a signal handler.
+uint64_t memprot_record_faults(void) { return atomic_load_explicit(&recorded, memory_order_relaxed); }
+
+// May run in a signal handler.
+void memprot_record_count(struct memprot_record *record) {
+    record->faults++;
+    atomic_fetch_add_explicit(&recorded, 1, memory_order_relaxed);
+}
+
 void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count) {
-    int high = atomic_load(&used);
+    int high = atomic_load(&used), token = memprot_epoch_enter();
     for (int index = 0; index < high; index++) {
         struct memprot_record *record = &records[index];
         uint8_t state;
@@ -165,6 +199,7 @@ void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, s
             sched_yield();
         }
     }
+    memprot_epoch_leave(token);
 }
 
 void memprot_record_after_fork(int parent_thread, int thread) {

@@ -49,6 +49,7 @@ struct memprot_record {
     struct memprot_overlay *overlay;
     size_t first, count;
     uint32_t folded; // further faults of the thread that found no record of their own
+    uint32_t faults; // those it stands for: the first, those that went on with the same access, those folded in
 };
 
 /// Who may claim a record: a thread by its id, or whoever ends a scope.
@@ -87,6 +88,13 @@ void memprot_record_free(struct memprot_record *record);
 
 /// How many records wait to be claimed. May run in a signal handler.
 int memprot_record_waiting(void);
+
+/// How many faults have been recorded since the process began: records stand for exactly as many, however many that
+/// is. May run in a signal handler.
+uint64_t memprot_record_faults(void);
+
+/// One more fault for which a record stands that is held or being filled. May run in a signal handler.
+void memprot_record_count(struct memprot_record *record);
 
 /// Closes every open page of @p overlay in [first, first + count): the memory is going away or changing.
 void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count);

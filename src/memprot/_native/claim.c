@@ -26,15 +26,16 @@ static PyObject *instructions(const struct memprot_record *record) {
     return PyBytes_FromStringAndSize((const char *)record->pc, record->pcs * (Py_ssize_t)sizeof *record->pc);
 }
 
-// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded, key): stacks stay
+// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded, key,
+// faults): stacks stay
 // as they were written until somebody looks at them.
 static PyObject *record_as_tuple(const struct memprot_record *record) {
     // The kernel cuts names off at 15 bytes, which may be within a character.
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
-    return Py_BuildValue("(KiNiiKKNNNNIi)", (unsigned long long)record->sequence, record->thread, name, record->signal,
+    return Py_BuildValue("(KiNiiKKNNNNIiI)", (unsigned long long)record->sequence, record->thread, name, record->signal,
                          (int)record->access, (unsigned long long)record->address, (unsigned long long)record->size,
                          PyBool_FromLong(record->guard), block_of(record), instructions(record), python_stack(record),
-                         record->folded, record->key);
+                         record->folded, record->key, record->faults);
 }
 
 static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, bool anyone) {
@@ -86,6 +87,11 @@ static PyObject *fault_waiting(PyObject *module, PyObject *unused) {
     return PyLong_FromLong(memprot_record_waiting());
 }
 
+static PyObject *fault_count(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    return PyLong_FromUnsignedLongLong(memprot_record_faults());
+}
+
 // set_delivery(class, error_factory)
 static PyObject *set_delivery(PyObject *module, PyObject *args) {
     (void)module;
@@ -107,6 +113,7 @@ static PyMethodDef methods[] = {
     {"fault_claim_all", fault_claim_all, METH_NOARGS, DOC_fault_claim_all},
     {"fault_claim_unowned", fault_claim_unowned, METH_NOARGS, DOC_fault_claim_unowned},
     {"fault_waiting", fault_waiting, METH_NOARGS, DOC_fault_waiting},
+    {"fault_count", fault_count, METH_NOARGS, DOC_fault_count},
     {"set_delivery", set_delivery, METH_VARARGS, DOC_set_delivery},
     {NULL, NULL, 0, NULL},
 };

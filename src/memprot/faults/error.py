@@ -62,7 +62,7 @@ class FaultError(Exception):
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key = row
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, *_ = row
         self = cls()
         self._row = row
         self.address = address

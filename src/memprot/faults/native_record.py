@@ -49,12 +49,13 @@ class NativeRecord(NamedTuple):
     python: tuple[tuple[str, int, str], ...] | None
     folded: int
     key: int = NO_KEY  # that forbade the access
+    faults: int = 1  # for how many it stands: those that went on with the same access, and those folded in
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
     """Read a row, whose stacks are the bytes that the handler wrote.
 
-    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5)
+    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5, 1)
     >>> from_row(row).instructions, from_row(row).key
     ((0,), 5)
     """
