@@ -43,7 +43,7 @@ void memprot_fault_set_policy(enum memprot_policy policy);
 /// While at least one scope is open, the policy is MEMPROT_POLICY_RAISE.
 void memprot_fault_enter_scope(void);
 void memprot_fault_leave_scope(void);
-bool memprot_fault_in_scope(void);
+bool memprot_fault_in_scope(void); // May run in a signal handler.
 
 /// The calling thread's id, as the kernel numbers it. May run in a signal handler.
 int memprot_fault_thread(void);

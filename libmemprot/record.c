@@ -1,6 +1,7 @@
 #include "record.h"
 
 #include "epoch.h"
+#include "page.h"
 #include "page_key.h"
 
 #include <errno.h>
@@ -46,6 +47,7 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->count = 0;
         record->folded = 0;
         record->faults = 0;
+        record->holes = NULL;
         record->block = (struct memprot_block){0};
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
@@ -104,6 +106,8 @@ static void close_pages(struct memprot_record *record) {
     if (record->overlay)
         (void)memprot_overlay_close(record->overlay, record->first, record->count);
     record->overlay = NULL;
+    memprot_hole_close(record->holes);
+    record->holes = NULL;
 }
 
 // Whose records a claimer takes.
@@ -184,6 +188,8 @@ void memprot_record_count(struct memprot_record *record) {
 
 void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count) {
     int high = atomic_load(&used), token = memprot_epoch_enter();
+    uintptr_t start = overlay->start + first * memprot_page_size();
+    memprot_hole_put_back(start, start + count * memprot_page_size());
     for (int index = 0; index < high; index++) {
         struct memprot_record *record = &records[index];
         uint8_t state;

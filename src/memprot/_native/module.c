@@ -4,6 +4,7 @@
 
 static int execute(PyObject *module) {
     int (*const additions[])(PyObject *) = {
+        memprot_add_array_type,
         memprot_add_buffer,    memprot_add_calls,      memprot_add_claim,    memprot_add_crash,
         memprot_add_delivery,  memprot_add_engine,     memprot_add_exit,     memprot_add_features,
         memprot_add_interpose, memprot_add_mapping,    memprot_add_maps,     memprot_add_numpy,
