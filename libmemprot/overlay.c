@@ -3,7 +3,6 @@
 #include "access.h"
 #include "calls.h"
 #include "duplicate.h"
-#include "epoch.h"
 #include "guard_pages.h"
 #include "key_rights.h"
 #include "learn.h"
@@ -358,14 +357,12 @@ int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t 
 void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t count) {
     if (overlay->backing == MEMPROT_BACKING_GUARD)
         return;
-    int token = memprot_epoch_enter(); // no child is forked with pages that nobody will let go
     for (size_t page = first, run = 0; page < first + count; page += run ? run : 1, run = 0) {
         while (page + run < first + count && move_state(overlay, page + run, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
             run++;
         memprot_learn_pages(overlay, page, run);
         set_state(overlay, page, run, MEMPROT_PAGE_REAL);
     }
-    memprot_epoch_leave(token);
 }
 
 int memprot_overlay_hold(struct memprot_overlay *overlay, size_t first, size_t count) {
