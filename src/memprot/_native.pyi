@@ -1030,6 +1030,9 @@ def fault_claim_untold() -> list[tuple[Any, ...] | BaseException]:
 def fault_waiting() -> int:
     """How many recorded faults nobody has taken over yet."""
 
+def fault_count() -> int:
+    """How many faults the process has recorded so far: the sum of ``faults`` over all records, claimed or not."""
+
 def set_delivery(
     delivery: type[BaseException],
     error_factory: Callable[[list[tuple[Any, ...] | BaseException]], BaseException],
