@@ -96,6 +96,15 @@ int memprot_chain_install(memprot_handler *handler) {
     return 0;
 }
 
+bool memprot_chain_is_on_top(memprot_handler *handler) {
+    struct sigaction current;
+    for (size_t i = 0; i < 2; i++) {
+        if (sigaction(signals[i], NULL, &current) < 0 || !is_current(&current, handler))
+            return false;
+    }
+    return true;
+}
+
 // Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that
 // is its own business could slip through in between.
 int memprot_chain_uninstall(memprot_handler *handler) {

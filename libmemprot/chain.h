@@ -11,6 +11,9 @@ typedef void memprot_handler(int signal, siginfo_t *info, void *context);
 /// @return 0, or -1 with errno set.
 int memprot_chain_install(memprot_handler *handler);
 
+/// Whether the handler is the current one of both signals: two system calls.
+bool memprot_chain_is_on_top(memprot_handler *handler);
+
 /// Puts back the handlers found at installation where @p handler is still the current one. Where another came
 /// later, it may call ours: ours stays reachable, and passes everything on.
 /// @return 0, or -1 with errno set.

@@ -144,8 +144,8 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
         return opening;
     bool after = page == record->first + record->count, before = page + 1 == record->first;
     bool again = blocked->key != MEMPROT_NO_KEY && page - record->first < record->count;
-    bool alike = record->policy == ruling->policy && record->source == ruling->source && record->scope == ruling->scope;
-    if (record->overlay == overlay && record->access == access && alike && (after || before || again)) {
+    bool alike = record->access == access && memprot_record_is_of(record, ruling);
+    if (record->overlay == overlay && alike && (after || before || again)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
         opening = memprot_overlay_open(overlay, page, blocked, self.burst.window, before ? -1 : 1, &first, &count);
@@ -193,9 +193,8 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     enum memprot_access access = memprot_context_access(context, address);
     if (access == MEMPROT_EXECUTE || info->si_signo != SIGSEGV)
         return false;
-    struct memprot_blocked blocked = {.write = access == MEMPROT_WRITE,
-                                      .key = memprot_fault_key(info),
-                                      .fate = memprot_overlay_fate(ruling->policy)};
+    struct memprot_blocked blocked = {
+        .write = access == MEMPROT_WRITE, .key = memprot_fault_key(info), .fate = memprot_overlay_fate(ruling->policy)};
     unsigned *rights = blocked.key != MEMPROT_NO_KEY ? memprot_context_key_rights(context) : NULL;
     if (blocked.key != MEMPROT_NO_KEY && !rights)
         return false;
@@ -236,9 +235,7 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     record->overlay = overlay;
     record->first = first;
     record->count = count;
-    record->policy = ruling->policy;
-    record->source = ruling->source;
-    record->scope = ruling->scope;
+    record->ruling = *ruling;
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     int owner = memprot_record_owner(ruling, to ? to->describe(record, ruling->policy) : MEMPROT_OWNER_ANYONE);
     memprot_record_route(record, owner);
@@ -328,7 +325,7 @@ static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay
         return try_again(context, (uintptr_t)info->si_addr);
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     struct memprot_ruling ruling =
-        memprot_policy_rule((enum memprot_policy)atomic_load(&overlay->policy), memprot_fault_thread(), to ? to->outer : NULL);
+        memprot_policy_rule(memprot_overlay_policy(overlay), memprot_fault_thread(), to ? to->outer : NULL);
     return ruling.policy != MEMPROT_POLICY_DIE && ruling.policy != MEMPROT_POLICY_ABORT &&
            recover(info, context, overlay, &ruling);
 }
@@ -377,6 +374,8 @@ int memprot_fault_install(void) {
     atomic_store(&installed, true);
     return 0;
 }
+
+bool memprot_fault_is_on_top(void) { return memprot_chain_is_on_top(handle); }
 
 int memprot_fault_uninstall(void) {
     if (!atomic_exchange(&installed, false))

@@ -10,8 +10,8 @@
 
 /// What the core does not know. Each is called in a signal handler.
 struct memprot_fault_hooks {
-    /// Adds the interpreter's stack, and what it runs in, to a record being filled; returns who may claim it, which is up
-    /// to the core where the thread has a scope of its own.
+    /// Adds the interpreter's stack, and what it runs in, to a record being filled; returns who may claim it, which is
+    /// up to the core where the thread has a scope of its own.
     int (*describe)(struct memprot_record *record, enum memprot_policy policy);
     /// A record that @p owner may claim was published by this thread.
     void (*deliver)(int owner, enum memprot_policy policy);
@@ -26,6 +26,9 @@ struct memprot_fault_hooks {
 /// that one as the next in the chain. Cheap when nothing is to be done (two system calls).
 /// @return 0, or -1 with errno set.
 int memprot_fault_install(void);
+
+/// Whether the handlers are installed and on top: two system calls.
+bool memprot_fault_is_on_top(void);
 
 /// Puts back the handlers found at installation, where ours still are the current ones.
 /// @return 0, or -1 with errno set.

@@ -163,9 +163,10 @@ static int open_shared(struct memprot_overlay *overlay, size_t first, size_t cou
             return -1;
         if (copy)
             continue;
-        if (zero ? memprot_page_lay_over(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, under) < 0
-                 : memprot_page_lay_over(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), MAP_PRIVATE | MAP_POPULATE,
-                            overlay->fd, under) < 0)
+        if (zero ? memprot_page_lay_over(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                                         under) < 0
+                 : memprot_page_lay_over(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC),
+                                         MAP_PRIVATE | MAP_POPULATE, overlay->fd, under) < 0)
             return -1;
     }
     return 0;
@@ -197,9 +198,9 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
             how = open_as_it_is(start, count * size, prot, blocked->write) == 0 ? MEMPROT_PAGE_AS_IT_IS : 0;
     }
     if (!failed && how != MEMPROT_PAGE_AS_IT_IS)
-        failed = private
-                     ? open_private(overlay, first, count, prot, key, unreadable && discarded)
-                     : open_shared(overlay, first, count, prot, key, unreadable && discarded, how & MEMPROT_PAGE_COMPARABLE);
+        failed = private ? open_private(overlay, first, count, prot, key, unreadable && discarded)
+                         : open_shared(overlay, first, count, prot, key, unreadable && discarded,
+                                       how & MEMPROT_PAGE_COMPARABLE);
     for (size_t page = first; page < first + count && !failed; page++)
         overlay->key[page] |= how;
     if (failed) {
@@ -237,7 +238,8 @@ static enum memprot_opening open_again(struct memprot_overlay *overlay, size_t p
     size_t size = memprot_page_size();
     uintptr_t start = overlay->start + page * size;
     uint8_t prot;
-    if (overlay->backing == MEMPROT_BACKING_GUARD || !memprot_page_move(overlay, page, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_BUSY))
+    if (overlay->backing == MEMPROT_BACKING_GUARD ||
+        !memprot_page_move(overlay, page, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_BUSY))
         return MEMPROT_RETRY;
     if (overlay->key[page] & MEMPROT_PAGE_AS_IT_IS) {
         // No decoy: it is opened anew. Where its file may only be read, it was opened for reading only.
@@ -309,7 +311,8 @@ void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t
     if (overlay->backing == MEMPROT_BACKING_GUARD)
         return;
     for (size_t page = first, run = 0; page < first + count; page += run ? run : 1, run = 0) {
-        while (page + run < first + count && memprot_page_move(overlay, page + run, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
+        while (page + run < first + count &&
+               memprot_page_move(overlay, page + run, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
             run++;
         memprot_learn_pages(overlay, page, run);
         memprot_page_set(overlay, page, run, MEMPROT_PAGE_REAL);

@@ -87,12 +87,12 @@ struct memprot_overlay {
     uint8_t *prot;
     uint8_t *key; // of open pages, and how they were opened; written by whoever has made them busy
     _Atomic uint8_t *state;
-    atomic_int policy;     // an enum memprot_policy: what the memory itself says; set at any time, read by handlers
+    atomic_int policy;      // an enum memprot_policy: what the memory itself says; set at any time, read by handlers
     _Atomic(char *) aside;  // private, duplicate: where pages are kept, mapped when first needed
     _Atomic(char *) opened; // shared, duplicate: what undecided pages were when they were opened, mapped likewise
-    uintptr_t object;      // what was protected: a fault's place is told from its start; 0: nothing known
-    size_t object_size;    // in bytes
-    size_t holders;        // memory of others: the protections that use this overlay
+    uintptr_t object;       // what was protected: a fault's place is told from its start; 0: nothing known
+    size_t object_size;     // in bytes
+    size_t holders;         // memory of others: the protections that use this overlay
     uint8_t few[3 * MEMPROT_OVERLAY_FEW]; // the arrays of a small overlay
 };
 
@@ -103,6 +103,11 @@ int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_
 
 /// Releases what init took, not the pages themselves. All pages must be closed.
 void memprot_overlay_deinit(struct memprot_overlay *overlay);
+
+/// What the memory itself says of faults on it. May run in a signal handler.
+static inline enum memprot_policy memprot_overlay_policy(const struct memprot_overlay *overlay) {
+    return (enum memprot_policy)atomic_load_explicit(&overlay->policy, memory_order_relaxed);
+}
 
 /// Opens the page at @p page, and up to @p window pages from it in @p direction (+1 or -1) that are like it; only that
 /// one where a key forbids the access.
@@ -126,8 +131,8 @@ bool memprot_overlay_permits(struct memprot_overlay *overlay, size_t page, bool 
 int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count);
 
 /// The same, but what was written to those that were opened undecided stays.
-/// @return 0, or -1 with errno set when it cannot, because the file beneath may not be written: the pages are closed all
-/// the same.
+/// @return 0, or -1 with errno set when it cannot, because the file beneath may not be written: the pages are closed
+/// all the same.
 int memprot_overlay_keep(struct memprot_overlay *overlay, size_t first, size_t count);
 
 /// Keeps handlers from opening pages until they are let go again, so that what the kernel says of them is their own

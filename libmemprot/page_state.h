@@ -3,9 +3,15 @@
 
 #include "overlay.h"
 
-// Of an open page, beside its key: that it lies under memprot's own meanwhile; that the access really happens there; that
-// what is written to a decoy stays, and that a copy tells what that is.
-enum { MEMPROT_PAGE_UNDER_OWN_KEY = 0x80, MEMPROT_PAGE_AS_IT_IS = 0x40, MEMPROT_PAGE_KEPT = 0x20, MEMPROT_PAGE_COMPARABLE = 0x10, MEMPROT_PAGE_KEY = 0x0f };
+// Of an open page, beside its key: that it lies under memprot's own meanwhile; that the access really happens there;
+// that what is written to a decoy stays, and that a copy tells what that is.
+enum {
+    MEMPROT_PAGE_UNDER_OWN_KEY = 0x80,
+    MEMPROT_PAGE_AS_IT_IS = 0x40,
+    MEMPROT_PAGE_KEPT = 0x20,
+    MEMPROT_PAGE_COMPARABLE = 0x10,
+    MEMPROT_PAGE_KEY = 0x0f
+};
 
 /// Maps what is given over pages. May run in a signal handler.
 /// @return 0, or -1 with errno set.

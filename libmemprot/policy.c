@@ -171,7 +171,8 @@ struct memprot_ruling memprot_policy_rule(enum memprot_policy of_memory, int thr
             ruling.source = ruling.scope ? ruling.source : number;
         }
         int depth = seen.thread == thread ? depth_of(seen.context, outer) : NOWHERE;
-        if (depth != NOWHERE && (own.order == 0 || depth < own_depth || (depth == own_depth && seen.order > own.order))) {
+        if (depth != NOWHERE &&
+            (own.order == 0 || depth < own_depth || (depth == own_depth && seen.order > own.order))) {
             own = seen;
             own_depth = depth;
             ruling.source = ruling.scope = number;

@@ -2,9 +2,9 @@
 // or the process.
 //
 // Handlers read it without a lock. A scope is a place in a table that is never given back, written by the thread that
-// opens or closes it and read by the handlers of all threads. Its `order` says whether the rest may be believed: 0 while
-// it is closed or written (release), unique while it is open; whoever reads the rest looks at it before (acquire) and
-// after (behind a fence), and what has changed in between counts as closed.
+// opens or closes it and read by the handlers of all threads. Its `order` says whether the rest may be believed: 0
+// while it is closed or written (release), unique while it is open; whoever reads the rest looks at it before (acquire)
+// and after (behind a fence), and what has changed in between counts as closed.
 #pragma once
 
 #include <stdbool.h>
@@ -29,8 +29,8 @@ struct memprot_ruling {
     int scope; ///< the number of the faulting thread's own innermost scope; 0 for none
 };
 
-/// A chain of what an interpreter runs code in, the innermost first: the one inside @p context, which is 0 for the start
-/// of the calling thread's chain. 0 ends it. May run in a signal handler.
+/// A chain of what an interpreter runs code in, the innermost first: the one inside @p context, which is 0 for the
+/// start of the calling thread's chain. 0 ends it. May run in a signal handler.
 typedef uintptr_t memprot_outer_context(uintptr_t context);
 
 /// What happens to faults where nothing else says so.
@@ -65,8 +65,8 @@ struct memprot_scope *memprot_scope_of(int number);
 /// Whether it was opened and has not ended yet. May run in a signal handler.
 bool memprot_scope_may_claim(const struct memprot_scope *scope);
 
-/// Whether it was opened by the calling thread, whose id is given, in a context of its present chain. May run in a signal
-/// handler.
+/// Whether it was opened by the calling thread, whose id is given, in a context of its present chain. May run in a
+/// signal handler.
 bool memprot_scope_is_here(const struct memprot_scope *scope, int thread, memprot_outer_context *outer);
 
 /// Whether any scope is open. May run in a signal handler.

@@ -44,7 +44,7 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->count = 0;
         record->folded = 0;
         record->block = (struct memprot_block){0};
-        record->policy = MEMPROT_POLICY_DIE;
+        record->ruling = (struct memprot_ruling){.policy = MEMPROT_POLICY_DIE};
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }
@@ -74,7 +74,7 @@ bool memprot_record_hold(struct memprot_record *record, uint64_t sequence) {
 static bool is_similar(const struct memprot_record *record, int thread, const struct memprot_overlay *overlay,
                        const struct memprot_ruling *ruling) {
     return record->thread == thread && (!record->overlay || record->overlay == overlay) &&
-           record->policy == ruling->policy && record->source == ruling->source && record->scope == ruling->scope;
+           memprot_record_is_of(record, ruling);
 }
 
 // May run in a signal handler.
@@ -113,8 +113,8 @@ bool memprot_record_is_orphaned(int owner) {
     return owner > 0 ? has_ended(owner) : !memprot_scope_may_claim(memprot_scope_of(-owner));
 }
 
-// Others may close its pages as long as it is not decided what is to become of them: whoever decides may be at work with
-// the memory. A burst ends here.
+// Others may close its pages as long as it is not decided what is to become of them: whoever decides may be at work
+// with the memory. A burst ends here.
 static void await_decision(size_t index) {
     records[index].sequence = atomic_fetch_add(&next_sequence, 1);
     atomic_store(&owners[index], MEMPROT_OWNER_DECIDER);
@@ -147,7 +147,7 @@ struct memprot_record *memprot_record_claim(bool (*wanted)(const struct memprot_
                 continue;
             }
             atomic_fetch_sub(&waiting, 1);
-            if (record->policy == MEMPROT_POLICY_ASK) {
+            if (record->ruling.policy == MEMPROT_POLICY_ASK) {
                 await_decision((size_t)oldest);
             } else {
                 close_pages(record);
@@ -204,7 +204,7 @@ void memprot_record_settle(int thread) {
         struct memprot_record *record = &records[index];
         if (record->thread != thread || !move_state((size_t)index, READY, BUSY))
             continue;
-        if (record->thread == thread && record->policy != MEMPROT_POLICY_ASK)
+        if (record->thread == thread && record->ruling.policy != MEMPROT_POLICY_ASK)
             close_pages(record);
         memprot_record_unhold(record);
     }

@@ -50,9 +50,8 @@ struct memprot_record {
     struct memprot_overlay *overlay;
     size_t first, count;
     uint32_t folded; // further faults of the thread that found no record of their own
-    enum memprot_policy policy;
-    int source, scope;                         // of the policy, and of the thread: as in struct memprot_ruling
-    uint32_t contexts;                         // how many are known of
+    struct memprot_ruling ruling;
+    uint32_t contexts;                          // how many are known of
     uintptr_t context[MEMPROT_RECORD_CONTEXTS]; // what the thread ran code in, innermost first
 };
 
@@ -70,6 +69,12 @@ static inline int memprot_record_owner(const struct memprot_ruling *ruling, int 
     return ruling->scope != 0 ? memprot_record_owner_scope(ruling->scope) : otherwise;
 }
 
+/// Whether it was ruled upon alike. May run in a signal handler.
+static inline bool memprot_record_is_of(const struct memprot_record *record, const struct memprot_ruling *ruling) {
+    return record->ruling.policy == ruling->policy && record->ruling.source == ruling->source &&
+           record->ruling.scope == ruling->scope;
+}
+
 /// A record to fill, anyone's until it is routed, or NULL when all are in use. Some are kept back for who asks with @p
 /// last_resort. May run in a signal handler.
 struct memprot_record *memprot_record_begin(bool last_resort);
@@ -84,8 +89,8 @@ void memprot_record_route(struct memprot_record *record, int owner);
 /// differs). May run in a signal handler.
 bool memprot_record_hold(struct memprot_record *record, uint64_t sequence);
 
-/// Holds a record of @p thread, ruled alike, whose pages are those of @p overlay, or have been closed already; NULL when
-/// there is none. May run in a signal handler.
+/// Holds a record of @p thread, ruled alike, whose pages are those of @p overlay, or have been closed already; NULL
+/// when there is none. May run in a signal handler.
 struct memprot_record *memprot_record_hold_similar(int thread, const struct memprot_overlay *overlay,
                                                    const struct memprot_ruling *ruling);
 
@@ -107,8 +112,8 @@ bool memprot_record_is_orphaned(int owner);
 /// was written there is lost.
 /// @param sequence the record's since it was claimed.
 /// @param keep what was written stays.
-/// @return 0; -1 with errno set when what was written cannot stay, because the file beneath may not be written; 1 when the
-/// record was lost meanwhile, in the child of a fork, and is nobody's.
+/// @return 0; -1 with errno set when what was written cannot stay, because the file beneath may not be written; 1 when
+/// the record was lost meanwhile, in the child of a fork, and is nobody's.
 int memprot_record_decide(struct memprot_record *record, uint64_t sequence, bool keep);
 
 void memprot_record_free(struct memprot_record *record);

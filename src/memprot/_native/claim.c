@@ -30,18 +30,16 @@ static PyObject *instructions(const struct memprot_record *record) {
     return PyBytes_FromStringAndSize((const char *)record->pc, record->pcs * (Py_ssize_t)sizeof *record->pc);
 }
 
-// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded, key, policy, source,
-// scope): stacks stay as they were written until somebody looks at them.
+// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded, key, policy,
+// source, scope): stacks stay as they were written until somebody looks at them.
 static PyObject *record_as_tuple(const struct memprot_record *record) {
     // The kernel cuts names off at 15 bytes, which may be within a character.
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
-    return Py_BuildValue("(KiNiiKKNNNNIiiii)", (unsigned long long)record->sequence, record->thread, name, record->signal,
-                         (int)record->access, (unsigned long long)record->address, (unsigned long long)record->size,
-                         PyBool_FromLong(record->guard), block_of(record), instructions(record), python_stack(record),
-                         record->folded, record->key,
-                         (int)record->policy,
-                         record->source,
-                         record->scope);
+    return Py_BuildValue("(KiNiiKKNNNNIiiii)", (unsigned long long)record->sequence, record->thread, name,
+                         record->signal, (int)record->access, (unsigned long long)record->address,
+                         (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
+                         instructions(record), python_stack(record), record->folded, record->key,
+                         (int)record->ruling.policy, record->ruling.source, record->ruling.scope);
 }
 
 struct claimer {
@@ -51,12 +49,13 @@ struct claimer {
 };
 
 static bool is_of_scope_here(int owner, const struct claimer *claimer) {
-    return owner < 0 && memprot_scope_is_here(memprot_scope_of(-owner), claimer->place.thread, memprot_outer_context_of);
+    return owner < 0 &&
+           memprot_scope_is_here(memprot_scope_of(-owner), claimer->place.thread, memprot_outer_context_of);
 }
 
 // A decision that no scope's end will ask for is asked for by whoever tells the listeners.
 static bool is_for_listeners(const struct memprot_record *record, int owner) {
-    if (owner == MEMPROT_OWNER_LISTENERS || (owner > 0 && record->policy == MEMPROT_POLICY_ASK))
+    if (owner == MEMPROT_OWNER_LISTENERS || (owner > 0 && record->ruling.policy == MEMPROT_POLICY_ASK))
         return true;
     return (owner == MEMPROT_OWNER_ANYONE || memprot_record_is_orphaned(owner)) && !memprot_scope_is_any_open();
 }
@@ -90,8 +89,10 @@ static PyObject *decided(struct memprot_record *record, PyObject *row) {
     Py_XDECREF(row);
     int lost = memprot_record_decide(record, sequence, keep);
     if (lost < 0 && item == Py_None) {
-        PyObject *why = PyUnicode_FromFormat("what was written cannot stay, as the fault policy wants it (%s): the file "
-                                             "may not be written; open it for writing", strerror(errno));
+        PyObject *why =
+            PyUnicode_FromFormat("what was written cannot stay, as the fault policy wants it (%s): the file "
+                                 "may not be written; open it for writing",
+                                 strerror(errno));
         Py_SETREF(item, why ? PyObject_CallOneArg(PyExc_ValueError, why) : NULL);
         Py_XDECREF(why);
     }
@@ -101,7 +102,7 @@ static PyObject *decided(struct memprot_record *record, PyObject *row) {
 }
 
 static int take_over(struct memprot_record *record, PyObject *list) {
-    bool asks = record->policy == MEMPROT_POLICY_ASK;
+    bool asks = record->ruling.policy == MEMPROT_POLICY_ASK;
     PyObject *item = record_as_tuple(record);
     if (asks)
         item = decided(record, item);

@@ -100,7 +100,7 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
         return MEMPROT_OWNER_ANYONE;
     memprot_describe_thread(record, thread);
     return policy == MEMPROT_POLICY_RAISE && !memprot_scope_is_any_open() ? (int)thread->native_thread_id
-                                                                       : MEMPROT_OWNER_ANYONE;
+                                                                          : MEMPROT_OWNER_ANYONE;
 }
 
 // ---- delivering

@@ -35,7 +35,7 @@ void memprot_engine_release(void) {
 }
 
 int memprot_engine_look(void) {
-    if (atomic_load_explicit(&users, memory_order_acquire) == 0)
+    if (atomic_load_explicit(&users, memory_order_acquire) == 0 || memprot_fault_is_on_top())
         return 0;
     pthread_mutex_lock(&lock);
     int failed = atomic_load(&users) > 0 ? memprot_fault_install() : 0;

@@ -12,7 +12,8 @@ int memprot_engine_acquire(void);
 /// looked at.
 int memprot_engine_hold(void);
 
-/// Moves the handlers, where there are any, to the top. Two system calls when that is where they are; none without users.
+/// Moves the handlers, where there are any, to the top. Two system calls when that is where they are; none without
+/// users.
 /// @return 0, or -1 with OSError set.
 int memprot_engine_look(void);
 

@@ -73,8 +73,8 @@ static inline int memprot_frame_offset(const memprot_frame *frame, PyCodeObject 
     return (int)(offset * (ptrdiff_t)sizeof(_Py_CODEUNIT));
 }
 
-/// The context around another one, or for 0 the one that the calling thread runs code in; 0 where there is none. A thread
-/// enters and leaves contexts only itself, and none while it is in a handler. May run in a signal handler.
+/// The context around another one, or for 0 the one that the calling thread runs code in; 0 where there is none. A
+/// thread enters and leaves contexts only itself, and none while it is in a handler. May run in a signal handler.
 static inline uintptr_t memprot_outer_context_of(uintptr_t context) {
     const PyThreadState *thread = context ? NULL : memprot_own_thread();
     if (context)

@@ -7,10 +7,10 @@
 // Who is there, and what they remember. With one interpreter lock for all threads, that one is enough.
 #ifdef Py_GIL_DISABLED
 static PyMutex mutex;
-#define LOCK() PyMutex_Lock(&mutex)
+#define LOCK()   PyMutex_Lock(&mutex)
 #define UNLOCK() PyMutex_Unlock(&mutex)
 #else
-#define LOCK() ((void)0)
+#define LOCK()   ((void)0)
 #define UNLOCK() ((void)0)
 #endif
 

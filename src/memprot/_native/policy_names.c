@@ -25,8 +25,8 @@ int memprot_policy_from(PyObject *object, enum memprot_policy *ret) {
             return 0;
         }
     }
-    PyErr_Format(PyExc_ValueError, "%R is no fault policy; choose 'raise', 'log', 'discard', 'abort' or give a callable",
-                 object);
+    PyErr_Format(PyExc_ValueError,
+                 "%R is no fault policy; choose 'raise', 'log', 'discard', 'abort' or give a callable", object);
     return -1;
 }
 

@@ -3,8 +3,8 @@
 // Entering and leaving are C functions because a pending delivery would interrupt a Python function before
 // its first statement, and leave the scope open.
 //
-// A scope is its thread's and its context's, in which an asyncio task runs. It may end, or be collected, elsewhere: with
-// a generator around it, for one.
+// A scope is its thread's and its context's, in which an asyncio task runs. It may end, or be collected, elsewhere:
+// with a generator around it, for one.
 #include "scope.h"
 #include "docstrings.h"
 
@@ -240,9 +240,12 @@ static PyGetSetDef scope_attributes[] = {
 };
 
 static PyType_Slot scope_slots[] = {
-    {Py_tp_doc, (char *)DOC_catch_faults}, {Py_tp_dealloc, scope_dealloc},
-    {Py_tp_traverse, scope_traverse},      {Py_tp_clear, scope_clear},
-    {Py_tp_methods, scope_methods},        {Py_tp_getset, scope_attributes},
+    {Py_tp_doc, (char *)DOC_catch_faults},
+    {Py_tp_dealloc, scope_dealloc},
+    {Py_tp_traverse, scope_traverse},
+    {Py_tp_clear, scope_clear},
+    {Py_tp_methods, scope_methods},
+    {Py_tp_getset, scope_attributes},
     {0, NULL},
 };
 
