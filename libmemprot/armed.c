@@ -1,6 +1,8 @@
 #include "armed.h"
 
 #include "calls.h"
+#include "overlay_close.h"
+#include "overlay_hold.h"
 #include "page.h"
 #include "ranges.h"
 #include "record.h"

@@ -9,6 +9,7 @@
 #include "fault_key.h"
 #include "guard.h"
 #include "key_rights.h"
+#include "overlay_close.h"
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"

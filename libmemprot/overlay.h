@@ -125,21 +125,3 @@ void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t
 
 /// Whether the page's own protection, open or not, permits the access. May run in a signal handler.
 bool memprot_overlay_permits(struct memprot_overlay *overlay, size_t page, bool write);
-
-/// Closes those of the pages that are open. May run in a signal handler.
-/// @return 0, or -1 with errno set: the pages then stay open.
-int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// The same, but what was written to those that were opened undecided stays.
-/// @return 0, or -1 with errno set when it cannot, because the file beneath may not be written: the pages are closed
-/// all the same.
-int memprot_overlay_keep(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// Keeps handlers from opening pages until they are let go again, so that what the kernel says of them is their own
-/// protection. Whoever changes it writes `prot` as well.
-/// @return 0, or -1 with errno EBUSY when a page is open.
-int memprot_overlay_hold(struct memprot_overlay *overlay, size_t first, size_t count);
-void memprot_overlay_unhold(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// Answers for these pages no more: something else is mapped there. Nothing in memory is touched.
-void memprot_overlay_abandon(struct memprot_overlay *overlay, size_t first, size_t count);

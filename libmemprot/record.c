@@ -1,5 +1,6 @@
 #include "record.h"
 
+#include "overlay_close.h"
 #include "page_key.h"
 
 #include <errno.h>
