@@ -165,9 +165,9 @@ static int open_shared(struct memprot_overlay *overlay, size_t first, size_t cou
         if (copy)
             continue;
         if (zero ? memprot_overlay_lay(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                                         under) < 0
+                                       under) < 0
                  : memprot_overlay_lay(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC),
-                                         MAP_PRIVATE | MAP_POPULATE, overlay->fd, under) < 0)
+                                       MAP_PRIVATE | MAP_POPULATE, overlay->fd, under) < 0)
             return -1;
     }
     return 0;
