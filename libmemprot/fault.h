@@ -27,12 +27,13 @@ struct memprot_fault_hooks {
 /// @return 0, or -1 with errno set.
 int memprot_fault_install(void);
 
-/// Whether the handlers are installed and on top: two system calls.
-bool memprot_fault_is_on_top(void);
+/// The same for SIGBUS alone, which is all that files the program has mapped by itself need.
+int memprot_fault_install_for_files(void);
 
-/// Puts back the handlers found at installation, where ours still are the current ones.
+/// Puts back the handlers found at installation, where ours still are the current ones; with @p but_for_files that of
+/// SIGSEGV only.
 /// @return 0, or -1 with errno set.
-int memprot_fault_uninstall(void);
+int memprot_fault_uninstall(bool but_for_files);
 
 /// The hooks stay as they are while handlers are installed; NULL for none.
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *hooks);
@@ -46,3 +47,11 @@ int memprot_fault_thread(void);
 /// Whether the calling thread is the one the process began with; meaningful once the handlers have been installed.
 /// May run in a signal handler.
 bool memprot_fault_in_main_thread(void);
+
+/// What is to happen to a fault of the calling thread on memory that @p overlay answers for, or nobody where it is
+/// NULL. May run in a signal handler.
+struct memprot_ruling memprot_fault_rule(const struct memprot_overlay *overlay);
+
+/// Hands a record that was filled by somebody else to whoever delivers it, as the engine does its own. May run in a
+/// signal handler.
+void memprot_fault_report(struct memprot_record *record, const struct memprot_ruling *ruling);

@@ -29,7 +29,21 @@ static _Atomic uint64_t next_order = 1;
 static atomic_int open_scopes;
 static atomic_int process_policy;
 
+static atomic_bool memory_may_record; // some memory has been given a policy of its own that does
+
 void memprot_policy_of_process(enum memprot_policy policy) { atomic_store(&process_policy, (int)policy); }
+
+void memprot_policy_of_memory(atomic_int *of, enum memprot_policy policy) {
+    atomic_store(of, (int)policy);
+    if (policy != MEMPROT_POLICY_NONE && memprot_policy_recovers(policy))
+        atomic_store(&memory_may_record, true);
+}
+
+// May run in a signal handler.
+bool memprot_policy_may_record(void) {
+    return memprot_scope_is_any_open() || atomic_load_explicit(&memory_may_record, memory_order_relaxed) ||
+           memprot_policy_recovers((enum memprot_policy)atomic_load(&process_policy));
+}
 
 // May run in a signal handler.
 struct memprot_scope *memprot_scope_of(int number) {

@@ -7,6 +7,7 @@
 // and after (behind a fence), and what has changed in between counts as closed.
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,8 +34,19 @@ struct memprot_ruling {
 /// start of the calling thread's chain. 0 ends it. May run in a signal handler.
 typedef uintptr_t memprot_outer_context(uintptr_t context);
 
+/// Whether a fault under it is recorded, and the program goes on. May run in a signal handler.
+static inline bool memprot_policy_recovers(enum memprot_policy policy) {
+    return policy != MEMPROT_POLICY_DIE && policy != MEMPROT_POLICY_ABORT;
+}
+
 /// What happens to faults where nothing else says so.
 void memprot_policy_of_process(enum memprot_policy policy);
+
+/// Says for memory what happens to faults on it; handlers read it at any time.
+void memprot_policy_of_memory(atomic_int *of, enum memprot_policy policy);
+
+/// Whether anything, here or in another thread, would have a fault recorded. May run in a signal handler.
+bool memprot_policy_may_record(void);
 
 struct memprot_scope;
 

@@ -1,6 +1,7 @@
 #include "record.h"
 
 #include "overlay_close.h"
+#include "page.h"
 #include "page_key.h"
 
 #include <errno.h>
@@ -44,7 +45,10 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->overlay = NULL;
         record->count = 0;
         record->folded = 0;
+        record->holes = NULL;
         record->block = (struct memprot_block){0};
+        record->call = NULL;
+        record->transferred = 0;
         record->ruling = (struct memprot_ruling){.policy = MEMPROT_POLICY_DIE};
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
@@ -106,6 +110,8 @@ static void close_pages(struct memprot_record *record) {
     if (record->overlay)
         (void)memprot_overlay_close(record->overlay, record->first, record->count);
     record->overlay = NULL;
+    memprot_hole_close(record->holes);
+    record->holes = NULL;
 }
 
 bool memprot_record_is_orphaned(int owner) {
@@ -213,6 +219,8 @@ void memprot_record_settle(int thread) {
 
 void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count) {
     int high = atomic_load(&used);
+    uintptr_t start = overlay->start + first * memprot_page_size();
+    memprot_hole_put_back(start, start + count * memprot_page_size());
     for (int index = 0; index < high; index++) {
         struct memprot_record *record = &records[index];
         uint8_t state;

@@ -8,6 +8,7 @@
 //   ready -> claimed  by the claimer, who alone owns it from then on, and finally frees it
 #pragma once
 
+#include "hole.h"
 #include "key_rights.h"
 #include "overlay.h"
 #include "policy.h"
@@ -49,7 +50,10 @@ struct memprot_record {
     // Open pages lie within [first, first + count), not necessarily all of these; none when overlay is NULL.
     struct memprot_overlay *overlay;
     size_t first, count;
-    uint32_t folded; // further faults of the thread that found no record of their own
+    uint32_t folded;            // further faults of the thread that found no record of their own
+    struct memprot_hole *holes; // zeros that lie over pages which the kernel cannot give; the newest first
+    const char *call;    // the function through which the kernel made the access; NULL: an instruction of the program
+    int64_t transferred; // how many bytes that call said it had moved
     struct memprot_ruling ruling;
     uint32_t contexts;                          // how many are known of
     uintptr_t context[MEMPROT_RECORD_CONTEXTS]; // what the thread ran code in, innermost first

@@ -4,12 +4,24 @@
 
 #include "delivery.h"
 
+#include "kernel_calls.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_size_t users; // changed under the lock
+static size_t scopes;       // under the lock
+
+void memprot_engine_watch_calls(void) {
+    if (!memprot_policy_may_record() || memprot_kernel_calls_are_watched())
+        return;
+    // The loader's lock may be held by a thread that waits for the interpreter.
+    Py_BEGIN_ALLOW_THREADS;
+    memprot_kernel_calls_watch();
+    Py_END_ALLOW_THREADS;
+}
 
 static int use(bool look_above) {
     pthread_mutex_lock(&lock);
@@ -19,6 +31,8 @@ static int use(bool look_above) {
     pthread_mutex_unlock(&lock);
     if (failed)
         PyErr_SetFromErrno(PyExc_OSError);
+    else
+        memprot_engine_watch_calls();
     return failed;
 }
 
@@ -30,12 +44,12 @@ void memprot_engine_release(void) {
     pthread_mutex_lock(&lock);
     // When taking the handlers down fails they stay, and pass on what is not theirs.
     if (atomic_fetch_sub(&users, 1) == 1)
-        (void)memprot_fault_uninstall();
+        (void)memprot_fault_uninstall(scopes > 0);
     pthread_mutex_unlock(&lock);
 }
 
 int memprot_engine_look(void) {
-    if (atomic_load_explicit(&users, memory_order_acquire) == 0 || memprot_fault_is_on_top())
+    if (atomic_load_explicit(&users, memory_order_acquire) == 0)
         return 0;
     pthread_mutex_lock(&lock);
     int failed = atomic_load(&users) > 0 ? memprot_fault_install() : 0;
@@ -43,6 +57,24 @@ int memprot_engine_look(void) {
     if (failed)
         PyErr_SetFromErrno(PyExc_OSError);
     return failed;
+}
+
+int memprot_engine_enter_scope(void) {
+    pthread_mutex_lock(&lock);
+    int failed = atomic_load(&users) > 0 ? memprot_fault_install() : memprot_fault_install_for_files();
+    if (!failed)
+        scopes++;
+    pthread_mutex_unlock(&lock);
+    if (failed)
+        PyErr_SetFromErrno(PyExc_OSError);
+    return failed;
+}
+
+void memprot_engine_leave_scope(void) {
+    pthread_mutex_lock(&lock);
+    if (--scopes == 0 && atomic_load(&users) == 0)
+        (void)memprot_fault_uninstall(false);
+    pthread_mutex_unlock(&lock);
 }
 
 static PyObject *fault_acquire(PyObject *module, PyObject *unused) {
@@ -73,6 +105,7 @@ static PyObject *fault_policy(PyObject *module, PyObject *policy) {
     if (value < MEMPROT_POLICY_DIE || value >= MEMPROT_POLICY_NONE)
         return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", value, MEMPROT_POLICY_ASK);
     memprot_policy_of_process((enum memprot_policy)value);
+    memprot_engine_watch_calls();
     Py_RETURN_NONE;
 }
 

@@ -248,8 +248,9 @@ static PyObject *region_set_policy(Region *self, PyObject *number) {
     if (policy < MEMPROT_POLICY_DIE || policy > MEMPROT_POLICY_NONE)
         return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", policy, MEMPROT_POLICY_NONE);
     // Handlers read it as they find it: a fault of this moment may still fall under the one of before.
-    atomic_store(&self->overlay->policy, (int)policy);
-    atomic_store(&self->guards.policy, (int)policy);
+    memprot_policy_of_memory(&self->overlay->policy, (enum memprot_policy)policy);
+    memprot_policy_of_memory(&self->guards.policy, (enum memprot_policy)policy);
+    memprot_engine_watch_calls();
     Py_RETURN_NONE;
 }
 

@@ -60,6 +60,7 @@ static void close_scope(Scope *self) {
         return;
     self->open = false;
     memprot_scope_close(self->core);
+    memprot_engine_leave_scope();
     Py_CLEAR(self->context);
 }
 
@@ -111,13 +112,18 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
     if (self->open)
         return PyErr_Format(PyExc_RuntimeError,
                             "this scope is open already; make another catch_faults() for a nested one");
-    if (memprot_engine_look() < 0 || !(self->context = own_context()))
+    PyObject *context = own_context();
+    if (!context || memprot_engine_enter_scope() < 0) {
+        Py_XDECREF(context);
         return NULL;
+    }
+    self->context = context;
     int thread = memprot_fault_thread();
     if (memprot_record_waiting() > 0)
         memprot_record_settle(thread); // else accesses to pages that are open would fall under the policy of before
     memprot_scope_open(self->core, thread, (uintptr_t)self->context, self->policy);
     self->open = true;
+    memprot_engine_watch_calls();
     return Py_NewRef(self);
 }
 
