@@ -15,6 +15,7 @@
 #include "forbidden.h"
 #include "guard.h"
 #include "key_rights.h"
+#include "overlay_close.h"
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
@@ -53,7 +54,7 @@ const struct memprot_fault_hooks *memprot_fault_current_hooks(void) { return ato
 // May run in a signal handler.
 struct memprot_ruling memprot_fault_rule(const struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    enum memprot_policy own = overlay ? (enum memprot_policy)atomic_load(&overlay->policy) : MEMPROT_POLICY_NONE;
+    enum memprot_policy own = overlay ? memprot_overlay_policy(overlay) : MEMPROT_POLICY_NONE;
     return memprot_policy_rule(own, memprot_fault_thread(), to ? to->outer : NULL);
 }
 
@@ -124,8 +125,8 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
         return opening;
     bool after = page == record->first + record->count, before = page + 1 == record->first;
     bool again = blocked->key != MEMPROT_NO_KEY && page - record->first < record->count;
-    bool alike = record->policy == ruling->policy && record->source == ruling->source && record->scope == ruling->scope;
-    if (record->overlay == overlay && record->access == access && alike && (after || before || again)) {
+    bool alike = record->access == access && memprot_record_is_of(record, ruling);
+    if (record->overlay == overlay && alike && (after || before || again)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
         opening = memprot_overlay_open(overlay, page, blocked, self.burst.window, before ? -1 : 1, &first, &count);
@@ -142,9 +143,7 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
 static void hand_over(struct memprot_record *record, const struct memprot_ruling *ruling) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     memprot_record_count(record);
-    record->policy = ruling->policy;
-    record->source = ruling->source;
-    record->scope = ruling->scope;
+    record->ruling = *ruling;
     int owner = memprot_record_owner(ruling, to ? to->describe(record, ruling->policy) : MEMPROT_OWNER_ANYONE);
     memprot_record_route(record, owner);
     memprot_record_publish(record);

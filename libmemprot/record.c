@@ -1,6 +1,7 @@
 #include "record.h"
 
 #include "epoch.h"
+#include "overlay_close.h"
 #include "page.h"
 #include "page_key.h"
 
@@ -51,7 +52,7 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->block = (struct memprot_block){0};
         record->call = NULL;
         record->transferred = 0;
-        record->policy = MEMPROT_POLICY_DIE;
+        record->ruling = (struct memprot_ruling){.policy = MEMPROT_POLICY_DIE};
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }
@@ -81,7 +82,7 @@ bool memprot_record_hold(struct memprot_record *record, uint64_t sequence) {
 static bool is_similar(const struct memprot_record *record, int thread, const struct memprot_overlay *overlay,
                        const struct memprot_ruling *ruling) {
     return record->thread == thread && (!record->overlay || record->overlay == overlay) &&
-           record->policy == ruling->policy && record->source == ruling->source && record->scope == ruling->scope;
+           memprot_record_is_of(record, ruling);
 }
 
 // May run in a signal handler.
@@ -184,13 +185,13 @@ struct memprot_record *memprot_record_claim(memprot_wanted *wanted, const void *
     struct memprot_record *record = take_oldest(wanted, closure);
     if (record) {
         atomic_fetch_sub(&waiting, 1);
-        if (record->policy == MEMPROT_POLICY_ASK)
+        if (record->ruling.policy == MEMPROT_POLICY_ASK)
             await_decision((size_t)(record - records));
         else
             close_pages(record);
     }
     memprot_epoch_leave(token);
-    if (record && record->policy != MEMPROT_POLICY_ASK)
+    if (record && record->ruling.policy != MEMPROT_POLICY_ASK)
         memprot_own_key_renounce(); // should others open its pages, this thread's accesses are none of theirs
     return record;
 }
@@ -219,7 +220,7 @@ void memprot_record_settle(int thread) {
         struct memprot_record *record = &records[index];
         if (record->thread != thread || !move_state((size_t)index, READY, BUSY))
             continue;
-        if (record->thread == thread && record->policy != MEMPROT_POLICY_ASK)
+        if (record->thread == thread && record->ruling.policy != MEMPROT_POLICY_ASK)
             close_pages(record);
         memprot_record_unhold(record);
     }

@@ -54,8 +54,7 @@ struct memprot_record {
     struct memprot_hole *holes; // zeros that lie over pages which the kernel cannot give; the newest first
     const char *call;    // the function through which the kernel made the access; NULL: an instruction of the program
     int64_t transferred; // how many bytes that call said it had moved
-    enum memprot_policy policy;
-    int source, scope;                          // of the policy, and of the thread: as in struct memprot_ruling
+    struct memprot_ruling ruling;
     uint32_t contexts;                          // how many are known of
     uintptr_t context[MEMPROT_RECORD_CONTEXTS]; // what the thread ran code in, innermost first
     uint32_t faults; // those it stands for: the first, those that went on with the same access, those folded in
@@ -77,6 +76,11 @@ static inline int memprot_record_owner(const struct memprot_ruling *ruling, int 
 
 /// Whether a record, which @p owner may claim, is what is asked for.
 typedef bool memprot_wanted(const struct memprot_record *record, int owner, const void *closure);
+/// Whether it was ruled upon alike. May run in a signal handler.
+static inline bool memprot_record_is_of(const struct memprot_record *record, const struct memprot_ruling *ruling) {
+    return record->ruling.policy == ruling->policy && record->ruling.source == ruling->source &&
+           record->ruling.scope == ruling->scope;
+}
 
 /// A record to fill, anyone's until it is routed, or NULL when all are in use. Some are kept back for who asks with @p
 /// last_resort. May run in a signal handler.

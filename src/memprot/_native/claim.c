@@ -39,8 +39,8 @@ static PyObject *record_as_tuple(const struct memprot_record *record) {
                          record->signal, (int)record->access, (unsigned long long)record->address,
                          (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
                          instructions(record), python_stack(record), record->folded, record->key, record->code,
-                         record->call, (long long)record->transferred, (int)record->policy, record->source,
-                         record->scope, record->faults);
+                         record->call, (long long)record->transferred, (int)record->ruling.policy,
+                         record->ruling.source, record->ruling.scope, record->faults);
 }
 
 struct claimer {
@@ -56,7 +56,7 @@ static bool is_of_scope_here(int owner, const struct claimer *claimer) {
 
 // A decision that no scope's end will ask for is asked for by whoever tells the listeners.
 static bool is_for_listeners(const struct memprot_record *record, int owner) {
-    if (owner == MEMPROT_OWNER_LISTENERS || (owner > 0 && record->policy == MEMPROT_POLICY_ASK))
+    if (owner == MEMPROT_OWNER_LISTENERS || (owner > 0 && record->ruling.policy == MEMPROT_POLICY_ASK))
         return true;
     return (owner == MEMPROT_OWNER_ANYONE || memprot_record_is_orphaned(owner)) && !memprot_scope_is_any_open();
 }
@@ -103,7 +103,7 @@ static PyObject *decided(struct memprot_record *record, PyObject *row) {
 }
 
 static int take_over(struct memprot_record *record, PyObject *list) {
-    bool asks = record->policy == MEMPROT_POLICY_ASK;
+    bool asks = record->ruling.policy == MEMPROT_POLICY_ASK;
     PyObject *item = record_as_tuple(record);
     if (asks)
         item = decided(record, item);

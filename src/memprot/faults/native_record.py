@@ -69,7 +69,8 @@ def from_row(row: tuple[Any, ...]) -> NativeRecord:
     instructions, stack = row[9:11]
     counters = tuple(memoryview(instructions).cast("P"))
     frames = None if stack is None else tuple(_frames_of(stack))
-    return NativeRecord(*(*row[:9], counters, frames, *row[11:]))
+    fields: tuple[Any, ...] = (*row[:9], counters, frames, *row[11:])
+    return NativeRecord(*fields)
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
