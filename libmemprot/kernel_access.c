@@ -2,7 +2,7 @@
 
 #include "backtrace.h"
 #include "epoch.h"
-#include "fault.h"
+#include "fault_parts.h"
 #include "forbidden.h"
 #include "guard.h"
 #include "kernel_copy.h"
@@ -152,7 +152,7 @@ static void record(const struct memprot_transfer *transfer, const struct obstacl
     if (!record && !(record = memprot_record_begin(true)))
         return;
     fill(record, transfer, obstacle);
-    memprot_fault_report(record);
+    memprot_fault_hand_over(record, memprot_fault_policy());
 }
 
 // May run in a signal handler.

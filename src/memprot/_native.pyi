@@ -1274,6 +1274,25 @@ def set_protection_errors(
 
 # Guards (_native/numpy.c, stacks.c)
 
+def array_type(ndarray: type, flatiter: type, /) -> type:
+    """The type of arrays whose statements raise the faults they meet: a subclass of ``numpy.ndarray``.
+
+    It differs in that only, its views are of the same type, and copies of it and results computed from it are plain.
+
+    :param ndarray: ``numpy.ndarray``; building memprot needs no NumPy, so it is handed in.
+    :param flatiter: ``numpy.flatiter``.
+    :raises RuntimeError: this NumPy is built in a way that is not known.
+    """
+
+def exact_arrays(ndarray: type, flatiter: type, wanted: bool, /) -> None:
+    """Have the statements of all plain arrays raise the faults they meet, or have it no more.
+
+    :param ndarray: ``numpy.ndarray``.
+    :param flatiter: ``numpy.flatiter``.
+    :param wanted: False puts back what was there.
+    :raises RuntimeError: this NumPy is built in a way that is not known.
+    """
+
 def numpy_enable(umath: ModuleType, left: bool, align: int, /) -> None:
     """Serve NumPy's arrays from guard pools.
 

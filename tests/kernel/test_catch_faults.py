@@ -23,7 +23,7 @@ Action = Callable[[numpy.ndarray, memoryview], object]
 def views(shared: bool) -> Iterator[tuple[Region, numpy.ndarray, memoryview]]:
     """Writable views of a Region that is read-only by now."""
     region = Region(4 * PAGE_SIZE, shared=shared)
-    array = region.array("u1")
+    array = numpy.asarray(region.array("u1"))  # a plain one, whose statements raise later
     view = memoryview(region)
     array[:] = 7
     region.protect("r--")

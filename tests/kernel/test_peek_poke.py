@@ -13,7 +13,7 @@ import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.pages import address_of
+from pages import address_of
 
 from memprot import PAGE_SIZE, FaultError, Prot, Region, calls, catch_faults, features, guarded, peek, poke
 from memprot.flags import Advice, MapFlag
@@ -47,7 +47,7 @@ def test_bytes_are_read_and_written() -> None:
     address = ctypes.addressof(memory)
     assert peek(address + 2, 3) == b"234"
     assert poke(address + 2, b"ab") == 2
-    assert poke(address, numpy.array([0x7A79], "<u2")) == 2
+    assert poke(address, memoryview(numpy.array([0x7A79], "<u2"))) == 2
     assert memory.raw == b"yzab456789"
     assert peek(address, 0) == peek(0, 0) == peek(TOP - 1, 0) == b""
     assert poke(0, b"") == 0
@@ -57,7 +57,7 @@ def test_long_copies_are_whole() -> None:
     memory = numpy.random.default_rng(1).integers(0, 256, 5_000_001, "u1")
     assert peek(memory.ctypes.data, memory.nbytes) == memory.tobytes()
     copy = numpy.empty_like(memory)
-    assert poke(copy.ctypes.data, memory) == memory.nbytes
+    assert poke(copy.ctypes.data, memoryview(memory)) == memory.nbytes
     assert (copy == memory).all()
 
 
@@ -197,7 +197,7 @@ def test_a_file_that_has_become_shorter_is_read_up_to_its_end() -> None:
             file.truncate(PAGE_SIZE)
             assert failure_of_peek(address, 3 * PAGE_SIZE).transferred == PAGE_SIZE
             fault = failure_of_poke(address + 5, bytes(3 * PAGE_SIZE - 5))
-            assert (fault.transferred, fault.cause) == (PAGE_SIZE - 5, "bus")
+            assert (fault.transferred, fault.cause, fault.file_size) == (PAGE_SIZE - 5, "bus", PAGE_SIZE)
 
 
 def test_a_guard_and_a_regions_protection_are_named() -> None:

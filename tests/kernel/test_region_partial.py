@@ -8,6 +8,7 @@ import pytest
 
 from memprot import PAGE_SIZE, FaultError, Region, calls
 
+ONES = b"\xee" * 4 * PAGE_SIZE
 CONTENT = bytes(range(256)) * (PAGE_SIZE // 64)
 
 
@@ -49,7 +50,6 @@ WRITES: dict[str, tuple[Callable[[Region], object], slice]] = {
     "region.write(100, b)": (lambda region: region.write(100, ONES[100:]), slice(100, 2 * PAGE_SIZE)),
     "region[::3] = b": (lambda region: region.__setitem__(slice(0, None, 3), ONES[::3]), slice(0, 2 * PAGE_SIZE, 3)),
 }
-ONES = b"\xee" * 4 * PAGE_SIZE
 
 
 @pytest.mark.parametrize("name", WRITES)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 /// Each returns 0, or -1 with a Python exception set.
+int memprot_add_array_type(PyObject *module);
 int memprot_add_buffer(PyObject *module);
 int memprot_add_calls(PyObject *module);
 int memprot_add_claim(PyObject *module);

@@ -5,5 +5,10 @@
 
 #include "fault.h"
 
+#include <stdbool.h>
+
 /// The hooks that describe and deliver faults to Python.
 extern const struct memprot_fault_hooks memprot_delivery_hooks;
+
+/// Whether a fault is to be raised in the calling thread, which holds the interpreter.
+bool memprot_delivery_is_waiting(void);

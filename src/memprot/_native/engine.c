@@ -13,7 +13,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t users;
 
 void memprot_engine_watch_calls(void) {
-    if (!memprot_fault_is_recorded() || memprot_kernel_calls_are_watched())
+    if (!memprot_fault_records(memprot_fault_policy()) || memprot_kernel_calls_are_watched())
         return;
     // The loader's lock may be held by a thread that waits for the interpreter.
     Py_BEGIN_ALLOW_THREADS;
