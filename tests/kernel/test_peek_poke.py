@@ -47,7 +47,7 @@ def test_bytes_are_read_and_written() -> None:
     address = ctypes.addressof(memory)
     assert peek(address + 2, 3) == b"234"
     assert poke(address + 2, b"ab") == 2
-    assert poke(address, memoryview(numpy.array([0x7A79], "<u2"))) == 2
+    assert poke(address, numpy.array([0x7A79], "<u2").data) == 2
     assert memory.raw == b"yzab456789"
     assert peek(address, 0) == peek(0, 0) == peek(TOP - 1, 0) == b""
     assert poke(0, b"") == 0
@@ -57,7 +57,7 @@ def test_long_copies_are_whole() -> None:
     memory = numpy.random.default_rng(1).integers(0, 256, 5_000_001, "u1")
     assert peek(memory.ctypes.data, memory.nbytes) == memory.tobytes()
     copy = numpy.empty_like(memory)
-    assert poke(copy.ctypes.data, memoryview(memory)) == memory.nbytes
+    assert poke(copy.ctypes.data, memory.data) == memory.nbytes
     assert (copy == memory).all()
 
 
