@@ -1,6 +1,5 @@
 // What the parts of the engine share: fault.c recovers from forbidden accesses, fault_bus.c from memory that cannot be
-// given, kernel_access.c records what the kernel has met,
-// death.c tells of what nobody recovers from.
+// given, death.c tells of what nobody recovers from.
 #pragma once
 
 #include "fault.h"
@@ -31,17 +30,6 @@ const struct memprot_fault_hooks *memprot_fault_current_hooks(void);
 void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context,
                         struct memprot_overlay *overlay);
 
-/// Hands a record that is filled to whoever delivers it. May run in a signal handler.
-static inline void memprot_fault_hand_over(struct memprot_record *record, enum memprot_policy policy) {
-    // May run in a signal handler.
-    const struct memprot_fault_hooks *to = memprot_fault_current_hooks();
-    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
-    memprot_record_route(record, owner);
-    memprot_record_publish(record);
-    if (to)
-        to->deliver(owner, policy);
-}
-
 /// Whether the access is worth trying again, because somebody else has resolved it or is about to: false when it has
 /// made no progress for long. May run in a signal handler.
 bool memprot_fault_try_again(ucontext_t *context, uintptr_t address);
@@ -50,4 +38,5 @@ bool memprot_fault_try_again(ucontext_t *context, uintptr_t address);
 /// @param rights as memprot_fault_grant() takes them.
 /// @return whether the access may go on. May run in a signal handler.
 bool memprot_fault_tell(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
-                        enum memprot_policy policy, const struct memprot_let_through *opened, unsigned *rights);
+                        const struct memprot_ruling *ruling, const struct memprot_let_through *opened,
+                        unsigned *rights);

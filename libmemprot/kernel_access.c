@@ -2,7 +2,7 @@
 
 #include "backtrace.h"
 #include "epoch.h"
-#include "fault_parts.h"
+#include "fault.h"
 #include "forbidden.h"
 #include "guard.h"
 #include "kernel_copy.h"
@@ -143,8 +143,13 @@ static void fill(struct memprot_record *record, const struct memprot_transfer *t
 
 // May run in a signal handler.
 static void record(const struct memprot_transfer *transfer, const struct obstacle *obstacle) {
-    struct memprot_record *record = memprot_record_begin(false);
-    if (!record && (record = memprot_record_hold_similar(memprot_fault_thread(), obstacle->forbidden.overlay))) {
+    struct memprot_overlay *overlay = obstacle->forbidden.overlay;
+    struct memprot_ruling ruling = memprot_fault_rule(overlay);
+    struct memprot_record *record = NULL;
+    if (!memprot_policy_recovers(ruling.policy))
+        return;
+    record = memprot_record_begin(false);
+    if (!record && (record = memprot_record_hold_similar(memprot_fault_thread(), overlay, &ruling))) {
         record->folded++;
         memprot_record_unhold(record);
         return;
@@ -152,7 +157,7 @@ static void record(const struct memprot_transfer *transfer, const struct obstacl
     if (!record && !(record = memprot_record_begin(true)))
         return;
     fill(record, transfer, obstacle);
-    memprot_fault_hand_over(record, memprot_fault_policy());
+    memprot_fault_report(record, &ruling);
 }
 
 // May run in a signal handler.

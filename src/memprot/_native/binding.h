@@ -43,3 +43,5 @@ int memprot_add_symbols(PyObject *module);
 int memprot_add_exit(PyObject *module);
 int memprot_add_interpose(PyObject *module);
 int memprot_add_unraised(PyObject *module);
+int memprot_add_open_scopes(PyObject *module);
+int memprot_add_policy_names(PyObject *module);

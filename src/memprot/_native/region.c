@@ -240,6 +240,20 @@ static PyObject *region_protect_pages(Region *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+// set_policy(number)
+static PyObject *region_set_policy(Region *self, PyObject *number) {
+    long policy = PyLong_AsLong(number);
+    if ((policy == -1 && PyErr_Occurred()) || memprot_region_check_open(self) < 0)
+        return NULL;
+    if (policy < MEMPROT_POLICY_DIE || policy > MEMPROT_POLICY_NONE)
+        return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", policy, MEMPROT_POLICY_NONE);
+    // Handlers read it as they find it: a fault of this moment may still fall under the one of before.
+    memprot_policy_of_memory(&self->overlay->policy, (enum memprot_policy)policy);
+    memprot_policy_of_memory(&self->guards.policy, (enum memprot_policy)policy);
+    memprot_engine_watch_calls();
+    Py_RETURN_NONE;
+}
+
 // ---- attributes
 
 static PyObject *region_get_address(Region *self, void *unused) {
@@ -298,6 +312,7 @@ static PyMethodDef region_methods[] = {
     {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_FASTCALL | METH_KEYWORDS, DOC_Region_read},
     {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_FASTCALL | METH_KEYWORDS, DOC_Region_write},
     {"_split", (PyCFunction)memprot_region_split, METH_VARARGS, DOC_Region__split},
+    {"set_policy", (PyCFunction)region_set_policy, METH_O, DOC_Region_set_policy},
     {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},
 };

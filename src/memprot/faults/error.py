@@ -75,7 +75,7 @@ class FaultError(Exception):
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred = row
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred, *_ = row
         self = cls()
         self._row = row
         self.address = address

@@ -53,6 +53,9 @@ class NativeRecord(NamedTuple):
     code: int = 0  # si_code
     call: str | None = None  # the function through which the kernel made the access
     transferred: int = 0  # bytes that it said it had moved
+    policy: int = 1  # that it fell under, as memprot._native.fault_policy numbers it
+    source: int = 0  # of the policy: the number of a scope, 0 the process, -1 the memory
+    scope: int = 0  # the number of the thread's own scope, 0 where it had none
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
