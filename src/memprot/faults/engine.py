@@ -27,7 +27,7 @@ _DIE: Final = 0
 _LOG: Final = 2
 _DISCARD: Final = 4
 _ADDRESS: Final = 5
-_POLICY: Final = slice(13, 16)  # of a row: the policy's number, its source, the number of the scope
+_POLICY: Final = slice(16, 19)  # of a row: the policy's number, its source, the number of the scope
 
 _Item: TypeAlias = "tuple[Any, ...] | BaseException"
 
