@@ -140,7 +140,7 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
 }
 
 // May run in a signal handler.
-static void hand_over(struct memprot_record *record, const struct memprot_ruling *ruling) {
+void memprot_fault_report(struct memprot_record *record, const struct memprot_ruling *ruling) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
     memprot_record_count(record);
     record->ruling = *ruling;
@@ -196,7 +196,7 @@ bool memprot_fault_tell(siginfo_t *info, ucontext_t *context, struct memprot_ove
     record->count = opened->count;
     memprot_fault_add_hole(record, opened->hole);
     self.burst = (struct memprot_burst){record, record->sequence, .window = 1};
-    hand_over(record, ruling);
+    memprot_fault_report(record, ruling);
     return true;
 }
 
@@ -251,11 +251,6 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
         return memprot_fault_try_again(context, address);
     }
     return memprot_fault_tell(info, context, overlay, ruling, &opened, rights);
-}
-
-// May run in a signal handler.
-void memprot_fault_report(struct memprot_record *record, const struct memprot_ruling *ruling) {
-    hand_over(record, ruling);
 }
 
 static void before_fork(void) {

@@ -19,6 +19,7 @@ static int execute(PyObject *module) {
         memprot_add_maps,
         memprot_add_numpy,
         memprot_add_open_scopes,
+        memprot_add_peek,
         memprot_add_policy_names,
         memprot_add_probe,
         memprot_add_protection,
