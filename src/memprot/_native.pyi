@@ -1030,6 +1030,9 @@ def fault_claim_untold() -> list[tuple[Any, ...] | BaseException]:
 def fault_waiting() -> int:
     """How many recorded faults nobody has taken over yet."""
 
+def fault_count() -> int:
+    """How many faults the process has recorded so far: the sum of ``faults`` over all records, claimed or not."""
+
 def set_delivery(
     delivery: type[BaseException],
     error_factory: Callable[[list[tuple[Any, ...] | BaseException]], BaseException],
@@ -1225,10 +1228,31 @@ def region_at(address: int, /) -> Region | None:
 def seal_region(start: int, stop: int, /) -> bool:
     """Remember that a Region's pages are sealed, so that closing it leaves them; whether they are a Region's."""
 
-def set_region_fault(factory: Callable[[Region, int, int, int, int], BaseException], /) -> None:
-    """Register what an accessor's fault becomes: ``factory(region, address, access, signal, key)``.
+def set_region_fault(factory: Callable[[Region, int, int, int, int, int, bytes | None], BaseException], /) -> None:
+    """Register what an accessor's fault becomes.
 
-    The key is the protection key that forbids the access; -1 for none.
+    :param factory: called with the region, the address, the access, the signal that told (0: none, the kernel did),
+        the protection key that forbids it (-1: none), how many bytes were moved before, and those where they were read.
+    """
+
+# Any memory (_native/peek.c)
+
+def peek(address: int, size: int, /) -> bytes:
+    """The bytes from an address on, up to the first that may not be read: fewer than asked for, where there is one.
+
+    :raises TypeError: an argument is no int.
+    :raises ValueError: it is negative.
+    :raises OverflowError: it does not fit in 64 bits.
+    :raises MemoryError: there is no room for a copy.
+    """
+
+def poke(address: int, data: Buffer, /) -> tuple[int, bool]:
+    """Write bytes to an address: how many, up to the first that may not be written or read.
+
+    :return: the number, and whether it is the data that could not be read further.
+    :raises TypeError: an argument of another type.
+    :raises ValueError: the address is negative.
+    :raises OverflowError: it does not fit in 64 bits.
     """
 
 # Buffers (_native/buffer.c)

@@ -34,18 +34,39 @@ static PyObject *bytes_or_none(const unsigned char *bytes, uint32_t size) {
     return size ? PyBytes_FromStringAndSize((const char *)bytes, size) : Py_NewRef(Py_None);
 }
 
-// The fields of NativeRecord in native_record.py, in its order: stacks stay as they were written until somebody looks
-// at them.
+// One argument a field of NativeRecord in native_record.py, in its order: stacks stay as they were written until
+// somebody looks at them.
 static PyObject *record_as_tuple(const struct memprot_record *record) {
     // The kernel cuts names off at 15 bytes, which may be within a character.
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
+    // clang-format off
     return Py_BuildValue(
-        "(KiNiiKKNNNNIiizLiiiKNNi)", (unsigned long long)record->sequence, record->thread, name, record->signal,
-        (int)record->access, (unsigned long long)record->address, (unsigned long long)record->size,
-        PyBool_FromLong(record->guard), block_of(record), instructions(record), python_stack(record), record->folded,
-        record->key, record->code, record->call, (long long)record->transferred, (int)record->policy, record->source,
-        record->scope, (unsigned long long)record->time, bytes_or_none(record->instruction, record->instruction_size),
-        bytes_or_none(record->value, record->value_size), record->prot);
+        "(" "KiNiiKKN" "NNNIiizL" "iiiI" "KNNi" ")",
+        (unsigned long long)record->sequence,
+        record->thread,
+        name,
+        record->signal,
+        (int)record->access,
+        (unsigned long long)record->address,
+        (unsigned long long)record->size,
+        PyBool_FromLong(record->guard),
+        block_of(record),
+        instructions(record),
+        python_stack(record),
+        record->folded,
+        record->key,
+        record->code,
+        record->call,
+        (long long)record->transferred,
+        (int)record->ruling.policy,
+        record->ruling.source,
+        record->ruling.scope,
+        record->faults,
+        (unsigned long long)record->time,
+        bytes_or_none(record->instruction, record->instruction_size),
+        bytes_or_none(record->value, record->value_size),
+        record->prot);
+    // clang-format on
 }
 
 struct claimer {
@@ -61,7 +82,7 @@ static bool is_of_scope_here(int owner, const struct claimer *claimer) {
 
 // A decision that no scope's end will ask for is asked for by whoever tells the listeners.
 static bool is_for_listeners(const struct memprot_record *record, int owner) {
-    if (owner == MEMPROT_OWNER_LISTENERS || (owner > 0 && record->policy == MEMPROT_POLICY_ASK))
+    if (owner == MEMPROT_OWNER_LISTENERS || (owner > 0 && record->ruling.policy == MEMPROT_POLICY_ASK))
         return true;
     return (owner == MEMPROT_OWNER_ANYONE || memprot_record_is_orphaned(owner)) && !memprot_scope_is_any_open();
 }
@@ -108,7 +129,7 @@ static PyObject *decided(struct memprot_record *record, PyObject *row) {
 }
 
 static int take_over(struct memprot_record *record, PyObject *list) {
-    bool asks = record->policy == MEMPROT_POLICY_ASK;
+    bool asks = record->ruling.policy == MEMPROT_POLICY_ASK;
     PyObject *item = record_as_tuple(record);
     if (asks)
         item = decided(record, item);
@@ -174,6 +195,11 @@ static PyObject *fault_waiting(PyObject *module, PyObject *unused) {
     return PyLong_FromLong(memprot_record_waiting());
 }
 
+static PyObject *fault_count(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    return PyLong_FromUnsignedLongLong(memprot_record_faults());
+}
+
 // set_delivery(class, error_factory, decider)
 static PyObject *set_delivery(PyObject *module, PyObject *args) {
     (void)module;
@@ -196,6 +222,7 @@ static PyMethodDef methods[] = {
     {"fault_claim_all", fault_claim_all, METH_NOARGS, DOC_fault_claim_all},
     {"fault_claim_untold", fault_claim_untold, METH_NOARGS, DOC_fault_claim_untold},
     {"fault_waiting", fault_waiting, METH_NOARGS, DOC_fault_waiting},
+    {"fault_count", fault_count, METH_NOARGS, DOC_fault_count},
     {"set_delivery", set_delivery, METH_VARARGS, DOC_set_delivery},
     {NULL, NULL, 0, NULL},
 };

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 import memprot._native as _native
 from memprot.faults import chronicle
 from memprot.faults.error import FaultError
+from memprot.faults.native_record import NativeRecord
 from memprot.faults.policy import policy_in_effect, verdict_of
 from memprot.faults.untold import log, raise_in_vain
 
@@ -26,7 +27,8 @@ _DIE: Final = 0
 _LOG: Final = 2
 _DISCARD: Final = 4
 _ADDRESS: Final = 5
-_POLICY: Final = slice(16, 19)  # of a row: the policy's number, its source, the number of the scope
+_POLICY: Final = NativeRecord._fields.index("policy")
+_RULING: Final = slice(_POLICY, _POLICY + 3)  # of a row: the policy's number, its source, the number of the scope
 
 _Item: TypeAlias = "tuple[Any, ...] | BaseException"
 
@@ -147,7 +149,7 @@ def _tell(items: list[_Item]) -> None:
         if isinstance(item, tuple):
             fault = FaultError._from_native(chronicle.keep(item))
             _notice(fault)
-            if not _listeners and item[_POLICY][0] in (_LOG, _DISCARD):
+            if not _listeners and item[_POLICY] in (_LOG, _DISCARD):
                 log(fault)
             elif not _listeners:
                 raise_in_vain(fault)
@@ -159,7 +161,7 @@ def _notice(fault: FaultError) -> None:
     """Tell the listeners of a fault, and its scope of one that will not be raised."""
     if fault._delivered is None:
         return
-    policy, _, scope = fault._delivered.row[_POLICY]
+    policy, _, scope = fault._delivered.row[_RULING]
     if policy in (_LOG, _DISCARD) and scope:
         _native.scope_remember(scope, fault)
     # Without anybody to tell, what the record costs is not paid: it reads mappings and symbols.
@@ -195,7 +197,7 @@ def _decide(row: tuple[Any, ...]) -> tuple[bool, BaseException | None]:
     """Whether what an access has written stays, and what is raised of it."""
     fault = FaultError._from_native(chronicle.keep(row))
     _notice(fault)
-    _, source, scope = row[_POLICY]
+    _, source, scope = row[_RULING]
     try:
         verdict = verdict_of(policy_in_effect(source, row[_ADDRESS], _policy), fault)
     except FaultError as other:  # the callable's own, or one that was on its way
@@ -244,8 +246,4 @@ _native.set_drain(_drain_untold)
 atexit.register(drain)
 
 
-def _region_fault(region: _native.Region, address: int, access: int, signal: int, key: int) -> FaultError:
-    return FaultError._from_accessor(region, address, access, signal, key)
-
-
-_native.set_region_fault(_region_fault)
+_native.set_region_fault(FaultError._from_accessor)
