@@ -3,8 +3,10 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 static const int signals[2] = {SIGSEGV, SIGBUS};
@@ -14,83 +16,126 @@ static const int signals[2] = {SIGSEGV, SIGBUS};
 enum { DEPTH = 16 };
 static struct below {
     atomic_int count;
-    struct sigaction actions[DEPTH];
+    struct one {
+        struct sigaction action;
+        unsigned displaced_by; // which installation of ours; 0 for the one that was found first
+    } ones[DEPTH];
 } belows[2];
 
-static bool installed[2]; // under the caller's lock
+// Ours carries in its signal mask, in signals that nobody misses for the length of a handler, how often it has been put
+// on top. So one that puts ours back as its predecessor is seen to have withdrawn, and those above it with it.
+static memprot_handler *own;
+static unsigned newest[2];
+static bool installed[2]; // these two under the caller's lock
+enum { FIRST_DIGIT = 40, DIGITS = 24 };
 
-static _Thread_local bool passing;
+// The handler this thread is passing a signal on to. One that leaves by siglongjmp never returns here: what stands in
+// these fields may be long over, and says something only together with where the stack is now.
+static _Thread_local struct passing {
+    const void *context;
+    const void *frame; // of our handler
+    int level;
+} passing;
 
-static bool is_current(const struct sigaction *action, memprot_handler *handler) {
-    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handler;
-}
-
+// May run in a signal handler.
 static bool is_same(const struct sigaction *a, const struct sigaction *b) {
     return ((a->sa_flags ^ b->sa_flags) & SA_SIGINFO) == 0 && a->sa_handler == b->sa_handler;
 }
 
+// May run in a signal handler.
+static bool is_plain(const struct sigaction *action, void (*handler)(int)) {
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == handler;
+}
+
+// May run in a signal handler.
+static bool is_own(const struct sigaction *action) {
+    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == own;
+}
+
+// The signals 1 to 64; the kernel has no others, and its frames no room for them. May run in a signal handler.
+static uint64_t word_of(const sigset_t *set) {
+    uint64_t word;
+    memcpy(&word, set, sizeof word);
+    return word;
+}
+
+// May run in a signal handler.
+static unsigned installation_of(const struct sigaction *ours) {
+    return (unsigned)(word_of(&ours->sa_mask) >> FIRST_DIGIT);
+}
+
+static void forget_withdrawn(struct below *below, const struct sigaction *ours) {
+    int count = atomic_load(&below->count);
+    while (count > 1 && below->ones[count - 1].displaced_by > installation_of(ours))
+        count--;
+    atomic_store(&below->count, count);
+}
+
 // A handler that comes back on top is not kept twice; when there are more than anybody ever saw, the oldest is
 // forgotten. The count is never 0 in between.
-static void push(struct below *below, const struct sigaction *action, bool with_others) {
+static void push(struct below *below, const struct sigaction *action, unsigned by, bool with_others) {
     int kept = 0, count = atomic_load(&below->count);
     for (int i = 0; i < count && with_others; i++) {
-        if (!is_same(&below->actions[i], action))
-            below->actions[kept++] = below->actions[i];
+        if (!is_same(&below->ones[i].action, action))
+            below->ones[kept++] = below->ones[i];
     }
     if (kept == DEPTH) {
         kept--;
-        memmove(&below->actions[1], &below->actions[2], (DEPTH - 2) * sizeof *below->actions);
+        memmove(&below->ones[1], &below->ones[2], (DEPTH - 2) * sizeof *below->ones);
     }
-    below->actions[kept++] = *action;
-    atomic_store_explicit(&below->count, kept, memory_order_release);
+    below->ones[kept] = (struct one){*action, kept > 0 ? by : 0};
+    atomic_store_explicit(&below->count, kept + 1, memory_order_release);
 }
 
 // From before ours is put on top until what it displaced is kept. Other threads that have run into ours meanwhile wait
-// for the end of it; the thread that does it touches nothing that faults, but a signal may be sent to it.
+// for the end of it; the thread that does it touches nothing that faults, and what is sent to it waits.
 static atomic_bool exchanging;
-static _Thread_local volatile sig_atomic_t exchanging_here;
-static _Thread_local siginfo_t missed;
 
-// One call tells who was there before, too.
-static int put_on_top(size_t i, const struct sigaction *ours) {
+// The exchange tells who was there before, too. What a signal that is passed on does to a system call it interrupts is
+// for the next handler to say, and so it is known before.
+static int put_on_top(size_t i, struct sigaction *ours, const struct sigaction *current) {
     struct sigaction displaced;
-    missed.si_signo = 0;
-    exchanging_here = 1;
+    sigset_t both, before;
+    sigemptyset(&both);
+    sigaddset(&both, SIGSEGV);
+    sigaddset(&both, SIGBUS);
+    bool restart = (current->sa_flags & SA_RESTART) || is_plain(current, SIG_IGN);
+    ours->sa_flags = (ours->sa_flags & ~SA_RESTART) | (restart ? SA_RESTART : 0);
+    uint64_t installation = (newest[i] + 1) % (1u << DIGITS), word = installation << FIRST_DIGIT;
+    sigemptyset(&ours->sa_mask);
+    memcpy(&ours->sa_mask, &word, sizeof word);
+    pthread_sigmask(SIG_BLOCK, &both, &before);
     atomic_store(&exchanging, true);
     int failed = sigaction(signals[i], ours, &displaced);
-    if (!failed && !is_current(&displaced, ours->sa_sigaction))
-        push(&belows[i], &displaced, installed[i]);
-    installed[i] |= !failed;
+    if (!failed) {
+        newest[i] = (unsigned)installation;
+        if (is_own(&displaced))
+            forget_withdrawn(&belows[i], &displaced);
+        else
+            push(&belows[i], &displaced, newest[i], installed[i]);
+        installed[i] = true;
+    }
     atomic_store(&exchanging, false);
-    exchanging_here = 0;
-    if (missed.si_signo != 0)
-        syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), missed.si_signo, &missed);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }
 
-// Whether the handlers below are known; otherwise the signal comes again as soon as they are. May run in a signal
-// handler.
-static bool knows_belows(const siginfo_t *info) {
-    if (exchanging_here) {
-        missed = *info;
-        return false;
-    }
+// May run in a signal handler.
+static int levels(int signal) {
     while (atomic_load(&exchanging))
         sched_yield();
-    return true;
+    return atomic_load_explicit(&belows[signal == SIGBUS].count, memory_order_acquire);
 }
 
 int memprot_chain_install(memprot_handler *handler) {
-    // NODEFER: a fault inside the handler reaches the next handler instead of killing the process in silence.
-    struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, current;
+    struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK}, current;
+    own = handler;
     for (size_t i = 0; i < 2; i++) {
-        if (installed[i]) { // then it is likely to be on top, and looking is all there is to do
-            if (sigaction(signals[i], NULL, &current) < 0)
-                return -1;
-            if (is_current(&current, handler))
-                continue;
-        }
-        if (put_on_top(i, &ours) < 0)
+        if (sigaction(signals[i], NULL, &current) < 0)
+            return -1;
+        if (installed[i] && is_own(&current) && installation_of(&current) == newest[i])
+            continue;
+        if (put_on_top(i, &ours, &current) < 0)
             return -1;
     }
     return 0;
@@ -98,93 +143,168 @@ int memprot_chain_install(memprot_handler *handler) {
 
 // Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that
 // is its own business could slip through in between.
-int memprot_chain_uninstall(memprot_handler *handler) {
+int memprot_chain_uninstall(void) {
     struct sigaction current;
     for (size_t i = 0; i < 2; i++) {
         if (sigaction(signals[i], NULL, &current) < 0)
             return -1;
-        int count = atomic_load(&belows[i].count);
-        if (!is_current(&current, handler) || !installed[i] || count == 0)
+        if (!is_own(&current) || !installed[i])
             continue;
-        if (sigaction(signals[i], &belows[i].actions[count - 1], NULL) < 0)
+        forget_withdrawn(&belows[i], &current);
+        if (sigaction(signals[i], &belows[i].ones[belows[i].count - 1].action, NULL) < 0)
             return -1;
         installed[i] = false;
     }
     return 0;
 }
 
-// Whether a handler asks for no details and may be interrupted by itself: so do those that print what they know, put
-// their predecessor back and raise the signal again. One that returns has nothing to say any more.
 // May run in a signal handler.
+void memprot_chain_unblock(int signal, sigset_t *ret) {
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, signal);
+    pthread_sigmask(SIG_UNBLOCK, &one, ret);
+}
+
+// Whether a handler asks for no details and may be interrupted by itself: so do those that print what they know, put
+// their predecessor back and raise the signal again. One that returns has nothing to say any more. (Those that are
+// called once only are System V's, and leave the rest to the kernel.) May run in a signal handler.
 static bool prints_and_dies(const struct sigaction *action) {
-    return !(action->sa_flags & SA_SIGINFO) && (action->sa_flags & SA_NODEFER);
+    return (action->sa_flags & (SA_SIGINFO | SA_NODEFER | SA_RESETHAND)) == SA_NODEFER;
+}
+
+// Whether the handler that the signal is being passed to has called ours in turn. (A new signal that has its context in
+// the same place has the frame of its handler in the same place too.) May run in a signal handler.
+static bool is_called_back(const void *context, const void *frame) {
+    return passing.context == context && frame < passing.frame;
+}
+
+// May run in a signal handler.
+void memprot_chain_return(const void *context, const void *frame, const sigset_t *mask) {
+    if (is_called_back(context, frame))
+        pthread_sigmask(SIG_SETMASK, mask, NULL);
+}
+
+// May run in a signal handler.
+static const void *interrupted_stack(const ucontext_t *context) {
+#if defined(__x86_64__)
+    return (const void *)context->uc_mcontext.gregs[REG_RSP];
+#elif defined(__aarch64__)
+    return (const void *)context->uc_mcontext.sp;
+#endif
+}
+
+// Which handler is to answer: the one below the one that has called ours, or that is dying inside; otherwise the top
+// one, also when it is running, for the kernel would call it again. May run in a signal handler.
+static int first_level(const struct below *below, int count, const void *context, const void *frame) {
+    int level = passing.level < count ? passing.level : count - 1;
+    if (level < 0)
+        return level;
+    bool dying =
+        passing.context && prints_and_dies(&below->ones[level].action) && interrupted_stack(context) < passing.frame;
+    return dying || is_called_back(context, frame) ? level - 1 : count - 1;
+}
+
+// That level, or the first below it whose handler has not withdrawn. May run in a signal handler.
+static int present_level(const struct below *below, int level, int signal) {
+    struct sigaction current;
+    if (sigaction(signal, NULL, &current) < 0 || !is_own(&current))
+        return level;
+    while (level >= 0 && below->ones[level].displaced_by > installation_of(&current))
+        level--;
+    return level;
 }
 
 // May run in a signal handler.
 static void die_by_default(int signal, bool sent) {
     struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t before;
     sigaction(signal, &action, NULL);
     // A fault happens again on return, at its true instruction; a signal that was sent has to be sent again.
-    if (sent)
-        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
+    if (!sent)
+        return;
+    syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
+    memprot_chain_unblock(signal, &before);
+}
+
+// What the handler wants to have blocked while it runs. May run in a signal handler.
+static void block_for(const struct sigaction *to, int signal, const ucontext_t *context, bool called_back,
+                      sigset_t *ret) {
+    sigset_t wanted = to->sa_mask;
+    if (!(to->sa_flags & SA_NODEFER))
+        sigaddset(&wanted, signal);
+    if (called_back) {
+        pthread_sigmask(SIG_BLOCK, &wanted, ret);
+        return;
+    }
+    uint64_t word = word_of(&wanted) | word_of(&context->uc_sigmask);
+    memcpy(&wanted, &word, sizeof word);
+    pthread_sigmask(SIG_SETMASK, &wanted, ret);
 }
 
 // Whether the handler has answered; otherwise the one below it is next. May run in a signal handler.
-static bool pass(const struct sigaction *to, int signal, siginfo_t *info, void *context) {
-    bool sent = info->si_code <= 0;
-    if (!(to->sa_flags & SA_SIGINFO) && to->sa_handler == SIG_DFL) {
+static bool pass(struct below *below, int level, int signal, siginfo_t *info, void *context, const void *frame) {
+    struct sigaction *at = &below->ones[level].action, to = *at;
+    bool sent = info->si_code <= 0, called_back = is_called_back(context, frame);
+    if (is_plain(&to, SIG_DFL)) {
         die_by_default(signal, sent);
         return true;
     }
-    if (!(to->sa_flags & SA_SIGINFO) && to->sa_handler == SIG_IGN) {
+    if (is_plain(&to, SIG_IGN)) {
         if (!sent)
             die_by_default(signal, false); // the kernel does not let a fault be ignored either
         return true;
     }
-    // What it asked to have blocked meanwhile is, as if the kernel had called it: one more signal comes after this one.
-    sigset_t blocked = to->sa_mask, before;
-    if (!(to->sa_flags & SA_NODEFER))
-        sigaddset(&blocked, signal);
-    pthread_sigmask(SIG_BLOCK, &blocked, &before);
-    passing = true;
-    if (to->sa_flags & SA_SIGINFO)
-        to->sa_sigaction(signal, info, context);
+    if (to.sa_flags & SA_RESETHAND)
+        *at = (struct sigaction){.sa_handler = SIG_DFL};
+    sigset_t before;
+    block_for(&to, signal, context, called_back, &before);
+    struct passing outer = passing;
+    passing = (struct passing){context, frame, level};
+    if (to.sa_flags & SA_SIGINFO)
+        to.sa_sigaction(signal, info, context);
     else
-        to->sa_handler(signal);
-    passing = false;
-    if (!prints_and_dies(to))
+        to.sa_handler(signal);
+    passing = outer;
+    if (!prints_and_dies(&to) && !called_back)
         return true; // and the return from the signal unblocks: here, many signals would pile up on this stack
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return false;
+    return !prints_and_dies(&to);
 }
 
 // May run in a signal handler.
-void memprot_chain_next(int signal, siginfo_t *info, void *context) {
-    const struct below *below = &belows[signal == SIGBUS];
-    if (!knows_belows(info))
-        return;
-    // While passing: the next handler raised the signal again to die of it, and has put us back as its predecessor.
-    for (int i = atomic_load_explicit(&below->count, memory_order_acquire) - 1; i >= 0 && !passing; i--) {
-        struct sigaction to = below->actions[i];
-        if (pass(&to, signal, info, context))
+void memprot_chain_next(int signal, siginfo_t *info, void *context, const void *frame) {
+    struct below *below = &belows[signal == SIGBUS];
+    int level = present_level(below, first_level(below, levels(signal), context, frame), signal);
+    while (level >= 0) {
+        if (pass(below, level, signal, info, context, frame))
             return;
+        level = present_level(below, level - 1, signal);
     }
     die_by_default(signal, info->si_code <= 0);
 }
 
-// May run in a signal handler.
-bool memprot_chain_is_passing(void) { return passing; }
+static _Thread_local siginfo_t held[2];
 
 // May run in a signal handler.
-bool memprot_chain_is_final(int signal) {
+void memprot_chain_hold(const siginfo_t *info) { held[info->si_signo == SIGBUS] = *info; }
+
+// May run in a signal handler.
+void memprot_chain_send_held(void) {
+    for (size_t i = 0; i < 2; i++) {
+        siginfo_t info = held[i];
+        held[i].si_signo = 0;
+        if (info.si_signo != 0)
+            syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), info.si_signo, &info);
+    }
+}
+
+// May run in a signal handler.
+bool memprot_chain_is_final(int signal, const void *context, const void *frame) {
     const struct below *below = &belows[signal == SIGBUS];
-    while (atomic_load(&exchanging) && !exchanging_here)
-        sched_yield();
-    int count = atomic_load_explicit(&below->count, memory_order_acquire);
-    if (count == 0)
+    int level = present_level(below, first_level(below, levels(signal), context, frame), signal);
+    if (level < 0)
         return true;
-    const struct sigaction *next = &below->actions[count - 1];
-    if (next->sa_flags & SA_SIGINFO)
-        return false;
-    return next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN || prints_and_dies(next);
+    const struct sigaction *next = &below->ones[level].action;
+    return is_plain(next, SIG_DFL) || is_plain(next, SIG_IGN) || prints_and_dies(next);
 }

@@ -1,4 +1,8 @@
 // Living with other handlers of SIGSEGV and SIGBUS: who was there before, and how a signal goes on to them.
+//
+// Ours is not SA_NODEFER: the kernel would deliver a second signal before the first one's handler has executed one
+// instruction, a third before the second one's, until the stack ends. So the signal is blocked in our handler, and is
+// unblocked by memprot_chain_unblock where an access of its own may fault.
 #pragma once
 
 #include <signal.h>
@@ -11,19 +15,32 @@ typedef void memprot_handler(int signal, siginfo_t *info, void *context);
 /// @return 0, or -1 with errno set.
 int memprot_chain_install(memprot_handler *handler);
 
-/// Puts back the handlers found at installation where @p handler is still the current one. Where another came
+/// Puts back the handlers found at installation where ours is still the current one. Where another came
 /// later, it may call ours: ours stays reachable, and passes everything on.
 /// @return 0, or -1 with errno set.
-int memprot_chain_uninstall(memprot_handler *handler);
+int memprot_chain_uninstall(void);
 
-/// Passes a signal on to the next handler, or to what the kernel does by default. May run in a signal
+/// Lets a fault inside the handler reach a handler, instead of ending the process in silence. May run in a signal
 /// handler.
-void memprot_chain_next(int signal, siginfo_t *info, void *context);
+void memprot_chain_unblock(int signal, sigset_t *ret);
 
-/// Whether the calling thread is passing a signal on at this moment. May run in a signal handler.
-bool memprot_chain_is_passing(void);
+/// Puts back the @p mask from before memprot_chain_unblock where the kernel does not: where the handler that the signal
+/// is being passed to has called ours in turn, as its predecessor. May run in a signal handler.
+void memprot_chain_return(const void *context, const void *frame, const sigset_t *mask);
+
+/// Passes a signal on to the next handler, or to what the kernel does by default: as the kernel would call it, with
+/// what it wants blocked, and once only where it asked for that. May run in a signal handler.
+/// @param frame of the handler: it tells a signal of the kernel's from a call by the one that it is being passed to.
+void memprot_chain_next(int signal, siginfo_t *info, void *context, const void *frame);
+
+/// Keeps a signal that was sent while a fault is being recovered from, until memprot_chain_send_held. May run in a
+/// signal handler.
+void memprot_chain_hold(const siginfo_t *info);
+
+/// Sends again what was held, to this thread. May run in a signal handler.
+void memprot_chain_send_held(void);
 
 /// Whether the next handler is one that ends the process: none at all, or one that asks for no details and
 /// may be interrupted by itself, as those do that print and raise the signal again. Others (a virtual
 /// machine's) may recover. May run in a signal handler.
-bool memprot_chain_is_final(int signal);
+bool memprot_chain_is_final(int signal, const void *context, const void *frame);

@@ -1,6 +1,5 @@
 #include "context.h"
 
-#include "access.h"
 #include "key_rights.h"
 
 #include <string.h>
@@ -72,13 +71,11 @@ unsigned *memprot_context_key_rights(const ucontext_t *context) {
 }
 #endif
 
-// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
-// address. May run in a signal handler.
-uint32_t memprot_context_caller(const ucontext_t *context, uintptr_t *ret) {
+// The kernel leaves the flag by which a program asks for checks of alignment as it was, and compiled code does not heed
+// it. May run in a signal handler.
+void memprot_context_allow_misaligned(void) {
 #if defined(__x86_64__)
-    return memprot_access_copy(ret, (void *)context->uc_mcontext.gregs[REG_RSP], sizeof *ret) == 0;
-#elif defined(__aarch64__)
-    *ret = context->uc_mcontext.regs[30];
-    return 1;
+    const unsigned long long check = 1 << 18;
+    __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~check);
 #endif
 }

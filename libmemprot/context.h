@@ -15,7 +15,5 @@ uintptr_t *memprot_context_instruction(ucontext_t *context);
 /// where there are none. May run in a signal handler.
 unsigned *memprot_context_key_rights(const ucontext_t *context);
 
-/// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
-/// address.
-/// @return 1 with @p ret written, or 0. May run in a signal handler.
-uint32_t memprot_context_caller(const ucontext_t *context, uintptr_t *ret);
+/// Lets the rest of a handler, and not what it has interrupted, make misaligned accesses. May run in a signal handler.
+void memprot_context_allow_misaligned(void);

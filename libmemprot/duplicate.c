@@ -24,7 +24,7 @@ int memprot_duplicate_replace(uintptr_t start, char *aside, size_t length, uint8
     int failed = 0;
     // From the duplicate, whose protection nobody else changes.
     if (!zero && memprot_access_copy(decoy, aside, length) > 0) {
-        errno = EFAULT; // the file has become shorter
+        errno = ENODATA; // the file has become shorter
         failed = -1;
     }
     if (!failed && ((prot & PROT_EXEC) || key > 0))

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -132,7 +133,8 @@ static int open_private(struct memprot_overlay *overlay, size_t first, size_t co
     if ((key > 0 || !(prot & PROT_READ)) && memprot_protect_under_key(start, count * size, PROT_READ, key) < 0)
         return -1;
     if (memprot_access_copy(aside + first * size, (void *)start, count * size) > 0) {
-        errno = ESTALE; // others have just forbidden it
+        // Others have just forbidden it, unless the file has become shorter.
+        errno = memprot_access_last_failure()->signal == SIGBUS ? ENODATA : ESTALE;
         return -1;
     }
     if (memprot_protect_under_key(start, count * size, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), key) < 0)
@@ -294,7 +296,7 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
     int failed = by_key && guard ? -1 : open_pages(overlay, *first, *count, overlay->prot[page], blocked);
     set_state(overlay, *first, *count, failed ? MEMPROT_PAGE_REAL : MEMPROT_PAGE_OPEN);
     if (failed)
-        return errno == ESTALE ? MEMPROT_RETRY : MEMPROT_REFUSED;
+        return errno == ESTALE ? MEMPROT_RETRY : errno == ENODATA ? MEMPROT_WITHOUT_BYTES : MEMPROT_REFUSED;
     return MEMPROT_OPENED;
 }
 

@@ -46,6 +46,7 @@ enum memprot_opening {
     MEMPROT_RETRY,           // another thread is at work on the page, or has just opened or closed it
     MEMPROT_ALLOWED,         // the page's protection permits this access: nothing to open
     MEMPROT_OPEN_FOR_OTHERS, // the page is open, but only for threads that have rights to memprot's own key
+    MEMPROT_WITHOUT_BYTES,   // the kernel cannot give the page, so there is nothing to copy
     MEMPROT_REFUSED,         // not a page of this overlay, or the kernel said no: errno tells
 };
 

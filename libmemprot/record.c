@@ -1,5 +1,6 @@
 #include "record.h"
 
+#include "page.h"
 #include "page_key.h"
 
 #include <errno.h>
@@ -43,7 +44,10 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->overlay = NULL;
         record->count = 0;
         record->folded = 0;
+        record->holes = NULL;
         record->block = (struct memprot_block){0};
+        record->call = NULL;
+        record->transferred = 0;
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }
@@ -101,6 +105,8 @@ static void close_pages(struct memprot_record *record) {
     if (record->overlay)
         (void)memprot_overlay_close(record->overlay, record->first, record->count);
     record->overlay = NULL;
+    memprot_hole_close(record->holes);
+    record->holes = NULL;
 }
 
 static struct memprot_record *claim(int owner, bool anyone, bool everybody) {
@@ -150,6 +156,8 @@ int memprot_record_waiting(void) { return atomic_load_explicit(&waiting, memory_
 
 void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count) {
     int high = atomic_load(&used);
+    uintptr_t start = overlay->start + first * memprot_page_size();
+    memprot_hole_put_back(start, start + count * memprot_page_size());
     for (int index = 0; index < high; index++) {
         struct memprot_record *record = &records[index];
         uint8_t state;

@@ -4,7 +4,9 @@ import importlib.util
 import os
 import random
 import subprocess
+import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -21,14 +23,35 @@ hypothesis.settings.load_profile("fuzz" if FUZZING else "default")
 
 @pytest.fixture(scope="session")
 def misbehave_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the built ``misbehave`` extension: a PYTHONPATH for child programs."""
+    """The folder with the built ``misbehave`` and ``foreign_handlers``: a PYTHONPATH for child programs."""
     folder = tmp_path_factory.mktemp("misbehave")
-    source = Path(__file__).parent / "native" / "misbehave.c"
-    target = folder / f"misbehave{sysconfig.get_config_var('EXT_SUFFIX')}"
     include = sysconfig.get_path("include")
     command = ["cc", "-shared", "-fPIC", "-O1", "-g", "-fno-omit-frame-pointer", "-pthread", f"-I{include}"]
-    subprocess.run([*command, "-o", target, source], check=True)
+    for name in ("misbehave", "foreign_handlers"):
+        source = Path(__file__).parent / "native" / f"{name}.c"
+        target = folder / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        subprocess.run([*command, "-o", target, source], check=True)
     return folder
+
+
+@pytest.fixture
+def run_child(misbehave_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python code, or a file, in a fresh process; ``misbehave`` can be imported there."""
+
+    def run(
+        code: str | Path, *arguments: str, python: tuple[str, ...] = (), timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        program = [str(code)] if isinstance(code, Path) else ["-c", code]
+        environment = {**os.environ, "PYTHONPATH": str(misbehave_path)}
+        return subprocess.run(
+            [sys.executable, *python, *program, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

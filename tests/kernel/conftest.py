@@ -1,12 +1,8 @@
-"""Memory to misbehave on, and child programs to misbehave in."""
+"""Memory to misbehave on."""
 
 import errno
 import gc
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +13,6 @@ PAGES = 64
 PATTERN = bytes(range(1, 252)) * (PAGES * PAGE_SIZE // 251 + 1)
 
 Content = Callable[[Region], bytes]
-RunChild = Callable[..., subprocess.CompletedProcess[str]]
 Answer = Callable[..., str]
 
 
@@ -68,26 +63,6 @@ def blocked(shared: bool, prot: str) -> Iterator[Region]:
     assert str(region.prot) == prot
     assert [str(mapping.prot) for mapping in region.mappings] == [prot] * len(region.mappings)
     region.close()
-
-
-@pytest.fixture
-def run_child(misbehave_path: Path) -> RunChild:
-    """Run Python code, or a file, in a fresh process; ``misbehave`` can be imported there."""
-
-    def run(
-        code: str | Path, *arguments: str, python: tuple[str, ...] = (), timeout: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        program = [str(code)] if isinstance(code, Path) else ["-c", code]
-        environment = {**os.environ, "PYTHONPATH": str(misbehave_path)}
-        return subprocess.run(
-            [sys.executable, *python, *program, *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-
-    return run
 
 
 @pytest.fixture

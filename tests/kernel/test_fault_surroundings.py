@@ -132,9 +132,7 @@ if not {elsewhere}:
 thread.start()
 if {elsewhere}:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
-# Without a pause a signal would interrupt the handler of the one before at its first instruction, until its stack ends.
-pause = "time.sleep(0.00002)"
-program = f"import os, signal, sys, time\\nfor _ in range(6000): os.kill(int(sys.argv[1]), signal.SIGSEGV); {{pause}}"
+program = "import os, signal, sys\\nfor _ in range(100_000): os.kill(int(sys.argv[1]), signal.SIGSEGV)"
 sender = subprocess.Popen([sys.executable, "-c", program, str(os.getpid())])
 def scopes():
     for _ in range(3):

@@ -3,6 +3,8 @@
 import os
 from typing import Literal, NamedTuple, Protocol
 
+from memprot.faults.mapped_file import MappedFile
+
 __all__ = [
     "Access",
     "Block",
@@ -151,6 +153,7 @@ class FaultRecord(NamedTuple):
         thread: the thread that made the access.
         mapping: what ``address`` lies in.
         key: the protection key that forbade it.
+        file: the file beneath, where the kernel could not give the page.
 
     >>> thread = FaultThread(4242, "MainThread")
     >>> FaultRecord("unmapped", "read", 8, 0, None, False, 11, None, None, (), thread, None).kind
@@ -170,3 +173,4 @@ class FaultRecord(NamedTuple):
     thread: FaultThread
     mapping: Where | None
     key: int | None = None
+    file: MappedFile | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import memprot._native as _native
 from memprot.faults.document import fault_document
 from memprot.faults.ink import Ink
+from memprot.faults.mapped_file import file_beneath
 from memprot.faults.native_record import ACCESSES, place_beside, python_frames
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame
 from memprot.faults.report import render, wants_color
@@ -92,6 +93,7 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         thread=FaultThread(evidence["thread"], _thread_name(evidence)),
         mapping=mapping,
         key=evidence["key"],
+        file=file_beneath(mapping, address, evidence["code"], os.getppid()) if kind == "bus" else None,
     )
 
 
