@@ -1335,14 +1335,19 @@ def array_type(ndarray: type, flatiter: type, /) -> type:
     :raises RuntimeError: this NumPy is built in a way that is not known.
     """
 
-def exact_arrays(ndarray: type, flatiter: type, wanted: bool, /) -> None:
-    """Have the statements of all plain arrays raise the faults they meet, or have it no more.
+def exact_arrays(ndarray: type, flatiter: type, /) -> None:
+    """Have the statements of plain arrays raise the faults they meet, too.
+
+    The two types get tables of operations that call what was there, and then look for a fault. What Python code has
+    derived from them keeps what it has.
 
     :param ndarray: ``numpy.ndarray``.
     :param flatiter: ``numpy.flatiter``.
-    :param wanted: False puts back what was there.
     :raises RuntimeError: this NumPy is built in a way that is not known.
     """
+
+def inexact_arrays() -> None:
+    """Put back what was there, unless somebody else has replaced it meanwhile."""
 
 def numpy_enable(umath: ModuleType, left: bool, align: int, /) -> None:
     """Serve NumPy's arrays from guard pools.
