@@ -13,7 +13,7 @@ FATAL = "Fatal Python error: Segmentation fault"
 
 @pytest.mark.parametrize("when", ["before", "after", "inside", "between"])
 def test_faulthandler_enabled_at_any_time_keeps_its_dump(run_child: RunChild, when: str) -> None:
-    enable = {name: "" for name in ("before", "after", "inside", "between")}
+    enable = dict.fromkeys(("before", "after", "inside", "between"), "")
     enable[when] = "import faulthandler; faulthandler.enable()"
     child = run_child(f"""
 {enable["before"]}
@@ -32,7 +32,7 @@ misbehave.null_write()
 
 
 def test_faulthandler_may_be_toggled_while_faults_happen(run_child: RunChild) -> None:
-    """Between a change and the next scope the handler on top is faulthandler's, so each fault has a scope of its own."""
+    """Until the next scope begins the handler on top is faulthandler's, so each fault has a scope of its own."""
     child = run_child(f"""{SETUP}
 import faulthandler
 good = []

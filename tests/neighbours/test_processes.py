@@ -141,7 +141,8 @@ def test_exec_takes_nothing_along(run_child: RunChild, when: str, stack: bool) -
         "in a scope": f"with catch_faults():\n    {execute}",
         "a fault pending": "import functools\nprogram = (sys.executable, [sys.executable, '-c', DISPOSITIONS])\n"
         "with catch_faults():\n    misbehave.write_then_call(region.address, 9, functools.partial(os.execv, *program))",
-        "in a thread": f"with catch_faults():\n    threading.Thread(target=lambda: {execute}).start()\n    signal.pause()",
+        "in a thread": f"with catch_faults():\n    threading.Thread(target=lambda: {execute}).start()\n"
+        "    signal.pause()",
     }[when]
     child = run_child(f"""{SETUP}
 DISPOSITIONS = {DISPOSITIONS!r}

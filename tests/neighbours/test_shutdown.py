@@ -75,7 +75,7 @@ def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = Path(__file__).parent.parent / "native" / "embedding.c"
     link = [*sysconfig.get_config_var("LIBS").split(), *sysconfig.get_config_var("SYSLIBS").split(), "-ldl", "-lm"]
     rpath = [f"-Wl,-rpath,{folder}", *sysconfig.get_config_var("LINKFORSHARED").split()]
-    command = ["cc", "-o", target, source, f"-I{sysconfig.get_path('include')}", str(Path(folder, library))]
+    command = ["cc", "-o", str(target), str(source), f"-I{sysconfig.get_path('include')}", str(Path(folder, library))]
     subprocess.run([*command, *rpath, *link, "-lpthread", "-lutil"], check=True)
     return target
 
