@@ -25,7 +25,9 @@ def may_trace() -> bool:
 def needs_program(name: str) -> pytest.MarkDecorator:
     if name != "valgrind" and not may_trace():
         return pytest.mark.skip(reason="this process may not use ptrace(2)")
-    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed; make neighbours installs it")
+    return pytest.mark.skipif(
+        shutil.which(name) is None, reason=f"{name} is not installed; make neighbours installs it"
+    )
 
 
 @pytest.fixture
