@@ -45,6 +45,8 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->count = 0;
         record->folded = 0;
         record->holes = NULL;
+        record->stack_overflow = false;
+        record->depth = 0;
         record->block = (struct memprot_block){0};
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;

@@ -148,7 +148,7 @@ def test_what_is_copied_or_computed_is_plain(array: Array, name: str) -> None:
     made = PLAIN[name](array)
     assert type(made) is numpy.ndarray
     assert (made.dtype, made.shape) == (expected.dtype, expected.shape)
-    assert "like" == name or same(made, expected)
+    assert name == "like" or same(made, expected)
     assert not numpy.shares_memory(made, array) or name in ("plain", "viewed as plain", "pickle out of band")
 
 

@@ -90,6 +90,8 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
     if (thread) {
         memprot_describe_thread(record, thread);
+        if (record->stack_overflow)
+            memprot_describe_depth(record, thread);
         return record->thread;
     }
     thread = find_waiting_thread();
