@@ -12,6 +12,7 @@
 #include "fault_bus.h"
 #include "fault_call.h"
 #include "fault_key.h"
+#include "forbidden.h"
 #include "guard.h"
 #include "key_rights.h"
 #include "own_maps.h"
@@ -55,6 +56,12 @@ const struct memprot_fault_hooks *memprot_fault_current_hooks(void) { return ato
 // May run in a signal handler.
 static enum memprot_policy effective_policy(void) {
     return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
+}
+
+// May run in a signal handler.
+bool memprot_fault_is_recorded(void) {
+    enum memprot_policy policy = effective_policy();
+    return policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG;
 }
 
 // How much of the access is forbidden: from the address that faulted to its end, or to where its block begins. Zero
@@ -134,6 +141,16 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     return opening;
 }
 
+// May run in a signal handler.
+static void hand_over(struct memprot_record *record, enum memprot_policy policy) {
+    const struct memprot_fault_hooks *to = atomic_load(&hooks);
+    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
+    memprot_record_route(record, owner);
+    memprot_record_publish(record);
+    if (to)
+        to->deliver(owner, policy);
+}
+
 // Few records are left: one that this thread has answers for these pages as well. May run in a signal
 // handler.
 static bool fold(const struct memprot_let_through *opened) {
@@ -176,13 +193,8 @@ bool memprot_fault_tell(siginfo_t *info, ucontext_t *context, struct memprot_ove
     record->first = opened->first;
     record->count = opened->count;
     memprot_fault_add_hole(record, opened->hole);
-    const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
-    memprot_record_route(record, owner);
     self.burst = (struct memprot_burst){record, record->sequence, .window = 1};
-    memprot_record_publish(record);
-    if (to)
-        to->deliver(owner, policy);
+    hand_over(record, policy);
     return true;
 }
 
@@ -237,6 +249,9 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     return memprot_fault_tell(info, context, overlay, policy, &opened, rights);
 }
 
+// May run in a signal handler.
+void memprot_fault_report(struct memprot_record *record) { hand_over(record, effective_policy()); }
+
 // While a thread forks, handlers wait at the door: the child would inherit pages that nobody is left to
 // finish.
 static atomic_bool forking;
@@ -282,22 +297,12 @@ static void watch_forks(void) {
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-// The data between a pool's guards is not the pool's to open, but it may have been protected by itself. May run in a
-// signal handler.
-static struct memprot_overlay *overlay_at(uintptr_t address) {
-    struct memprot_overlay *pool = memprot_guard_overlay_at(address);
-    if (pool && atomic_load(&pool->state[(address - pool->start) / memprot_page_size()]) != MEMPROT_PAGE_FOREIGN)
-        return pool;
-    struct memprot_overlay *overlay = memprot_ranges_find(address);
-    return overlay ? overlay : pool;
-}
-
 // One of our own accessors fails, unless what it met is none of its thread's business. May run in a signal handler.
 static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uintptr_t fixup) {
     int key = memprot_fault_key(info);
     if (memprot_has_key_rights() && !self.inside) {
         int token = enter();
-        struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+        struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
         key = memprot_fault_true_key(info, overlay);
         bool permitted = overlay && memprot_fault_is_permitted(info, context, overlay);
         memprot_epoch_leave(token);
@@ -311,7 +316,7 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 // May run in a signal handler.
 static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     enum memprot_policy policy = effective_policy();
-    bool recovers = policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG;
+    bool recovers = memprot_fault_is_recorded();
     if (info->si_signo == SIGBUS)
         return recovers && memprot_fault_recover_bus(info, context, overlay, policy);
     if (!overlay)
@@ -345,7 +350,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     unsigned rights = memprot_key_rights_read();
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
     int token = enter();
-    struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+    struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
     bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);
     self.inside = false;

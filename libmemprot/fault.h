@@ -51,3 +51,10 @@ int memprot_fault_thread(void);
 /// Whether the calling thread is the one the process began with; meaningful once the handlers have been installed.
 /// May run in a signal handler.
 bool memprot_fault_in_main_thread(void);
+
+/// Whether a fault of the calling thread would be recorded now, by a scope or a policy. May run in a signal handler.
+bool memprot_fault_is_recorded(void);
+
+/// Hands a record that was filled by somebody else to whoever delivers it, as the engine does its own. May run in a
+/// signal handler.
+void memprot_fault_report(struct memprot_record *record);

@@ -48,6 +48,8 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->stack_overflow = false;
         record->depth = 0;
         record->block = (struct memprot_block){0};
+        record->call = NULL;
+        record->transferred = 0;
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }

@@ -26,15 +26,16 @@ static PyObject *instructions(const struct memprot_record *record) {
     return PyBytes_FromStringAndSize((const char *)record->pc, record->pcs * (Py_ssize_t)sizeof *record->pc);
 }
 
-// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded, key, code):
-// stacks stay as they were written until somebody looks at them.
+// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded, key, code, call,
+// transferred): stacks stay as they were written until somebody looks at them.
 static PyObject *record_as_tuple(const struct memprot_record *record) {
     // The kernel cuts names off at 15 bytes, which may be within a character.
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
-    return Py_BuildValue("(KiNiiKKNNNNIii)", (unsigned long long)record->sequence, record->thread, name, record->signal,
-                         (int)record->access, (unsigned long long)record->address, (unsigned long long)record->size,
-                         PyBool_FromLong(record->guard), block_of(record), instructions(record), python_stack(record),
-                         record->folded, record->key, record->code);
+    return Py_BuildValue("(KiNiiKKNNNNIiizL)", (unsigned long long)record->sequence, record->thread, name,
+                         record->signal, (int)record->access, (unsigned long long)record->address,
+                         (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
+                         instructions(record), python_stack(record), record->folded, record->key, record->code,
+                         record->call, (long long)record->transferred);
 }
 
 static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, bool anyone) {

@@ -4,11 +4,22 @@
 
 #include "delivery.h"
 
+#include "kernel_calls.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t users;
+
+void memprot_engine_watch_calls(void) {
+    if (!memprot_fault_is_recorded() || memprot_kernel_calls_are_watched())
+        return;
+    // The loader's lock may be held by a thread that waits for the interpreter.
+    Py_BEGIN_ALLOW_THREADS;
+    memprot_kernel_calls_watch();
+    Py_END_ALLOW_THREADS;
+}
 
 static int use(bool look_above) {
     pthread_mutex_lock(&lock);
@@ -18,6 +29,8 @@ static int use(bool look_above) {
     pthread_mutex_unlock(&lock);
     if (failed)
         PyErr_SetFromErrno(PyExc_OSError);
+    else
+        memprot_engine_watch_calls();
     return failed;
 }
 
@@ -64,6 +77,7 @@ static PyObject *fault_policy(PyObject *module, PyObject *policy) {
     if (value < MEMPROT_POLICY_DIE || value > MEMPROT_POLICY_ABORT)
         return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", value, MEMPROT_POLICY_ABORT);
     memprot_fault_set_policy((enum memprot_policy)value);
+    memprot_engine_watch_calls();
     Py_RETURN_NONE;
 }
 

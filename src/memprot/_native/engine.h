@@ -11,5 +11,9 @@ int memprot_engine_acquire(void);
 /// looked at.
 int memprot_engine_hold(void);
 
+/// Has the calls that let the kernel use memory watched in every loaded object, where faults are recorded now. Cheap
+/// when no object was loaded since.
+void memprot_engine_watch_calls(void);
+
 /// One user fewer; the last one takes the handlers down.
 void memprot_engine_release(void);

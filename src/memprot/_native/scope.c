@@ -77,6 +77,7 @@ static PyObject *scope_enter(Scope *self, PyObject *unused) {
     self->thread = &this_thread;
     self->older = newest;
     newest = self;
+    memprot_engine_watch_calls();
     return Py_NewRef(self);
 }
 

@@ -40,6 +40,8 @@ class FaultError(Exception):
             :func:`memprot.protect`; None where none is known.
         file: the file beneath, where the cause is ``"bus"``: its name as the kernel knows it; else None.
         file_size: how many bytes that file has now; None where nobody can tell.
+        call: the function through which the kernel made the access, such as ``"readv"``; None for the program's own.
+        transferred: how many bytes were moved before the forbidden one; None where that is not known.
         others: further faults of the same thread that were raised together with this one.
 
     Example:
@@ -61,6 +63,8 @@ class FaultError(Exception):
     offset: int | None = None
     file: str | None = None
     file_size: int | None = None
+    call: str | None = None
+    transferred: int | None = None
     others: tuple[FaultError, ...] = ()
     _row: tuple[Any, ...] | None = None
     _record: FaultRecord | None = None
@@ -68,13 +72,16 @@ class FaultError(Exception):
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code = row
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred = row
         self = cls()
         self._row = row
         self.address = address
         self.access = ACCESSES[access]
         self.cause = cause_of(signal_number, guard, key)
         self.key = None if key == NO_KEY else key
+        if call is not None:
+            self.call = call
+            self.transferred = transferred
         region = region_at(address)
         if region is not None:
             self.region = region

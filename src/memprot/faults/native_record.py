@@ -51,6 +51,8 @@ class NativeRecord(NamedTuple):
     folded: int
     key: int = NO_KEY  # that forbade the access
     code: int = 0  # si_code
+    call: str | None = None  # the function through which the kernel made the access
+    transferred: int = 0  # bytes that it said it had moved
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
@@ -63,7 +65,7 @@ def from_row(row: tuple[Any, ...]) -> NativeRecord:
     instructions, stack = row[9:11]
     counters = tuple(memoryview(instructions).cast("P"))
     frames = None if stack is None else tuple(_frames_of(stack))
-    return NativeRecord._make((*row[:9], counters, frames, *row[11:]))
+    return NativeRecord(*(*row[:9], counters, frames, *row[11:]))
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
