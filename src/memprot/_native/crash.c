@@ -9,6 +9,7 @@
 #include "exit.h"
 #include "guard.h"
 #include "memory_file.h"
+#include "thread_start.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -370,17 +371,18 @@ static PyObject *set_crash_reporter(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-// use_alternate_stack(): so that a handler has room when the thread's own stack is what ran out.
-static PyObject *use_alternate_stack(PyObject *module, PyObject *unused) {
+// use_alternate_stacks(): so that a handler has room when the thread's own stack is what ran out.
+static PyObject *use_alternate_stacks(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     if (memprot_alternate_stack_use() < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
+    memprot_thread_starts_watch();
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
     {"set_crash_reporter", set_crash_reporter, METH_VARARGS, DOC_set_crash_reporter},
-    {"use_alternate_stack", use_alternate_stack, METH_NOARGS, DOC_use_alternate_stack},
+    {"use_alternate_stacks", use_alternate_stacks, METH_NOARGS, DOC_use_alternate_stacks},
     {NULL, NULL, 0, NULL},
 };
 
