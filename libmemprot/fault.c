@@ -18,7 +18,6 @@
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
-#include "ranges.h"
 #include "write_back.h"
 
 #include <errno.h>
@@ -236,10 +235,10 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     case MEMPROT_OPEN_FOR_OTHERS:
         break; // one more access that is forbidden, to a page that is open already
     case MEMPROT_WITHOUT_BYTES:
-        opened = (struct memprot_let_through){.overlay = NULL};
-        if (memprot_bus_open_blocked(address, &opened.hole) != MEMPROT_BUS_OPENED)
-            return memprot_fault_try_again(context, address);
-        break;
+        opened.overlay = NULL;
+        if (memprot_bus_open_blocked(address, &opened.hole) == MEMPROT_BUS_OPENED)
+            break;
+        return memprot_fault_try_again(context, address);
     case MEMPROT_REFUSED:
         return false;
     case MEMPROT_RETRY:
@@ -272,13 +271,9 @@ static void before_fork(void) {
     forking_thread = memprot_fault_thread();
     atomic_store(&forking, true);
     memprot_epoch_wait();
-    memprot_hole_lock();
 }
 
-static void after_fork_in_parent(void) {
-    memprot_hole_unlock();
-    atomic_store(&forking, false);
-}
+static void after_fork_in_parent(void) { atomic_store(&forking, false); }
 
 static void after_fork_in_child(void) {
     self.burst.record = NULL;
@@ -287,7 +282,6 @@ static void after_fork_in_child(void) {
     memprot_epoch_after_fork();
     memprot_write_back_close_descriptor();
     memprot_own_maps_close();
-    memprot_hole_unlock();
     memprot_record_after_fork(forking_thread, memprot_fault_thread());
     atomic_store(&forking, false);
 }
@@ -316,14 +310,12 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 // May run in a signal handler.
 static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
     enum memprot_policy policy = effective_policy();
-    bool recovers = memprot_fault_is_recorded();
+    bool recovers = policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG;
     if (info->si_signo == SIGBUS)
         return recovers && memprot_fault_recover_bus(info, context, overlay, policy);
-    if (!overlay)
-        return false;
-    if (memprot_fault_is_permitted(info, context, overlay))
+    if (overlay && memprot_fault_is_permitted(info, context, overlay))
         return memprot_fault_try_again(context, (uintptr_t)info->si_addr);
-    return recovers && recover(info, context, overlay, policy);
+    return overlay && recovers && recover(info, context, overlay, policy);
 }
 
 // May run in a signal handler.
