@@ -1055,12 +1055,15 @@ def set_drain(drain: Callable[[], object], /) -> None:
 def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
     """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
 
-def use_alternate_stack() -> None:
-    """Give the calling thread a stack for signal handlers, unless it has one: a stack overflow then can be reported.
+def use_alternate_stacks() -> None:
+    """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
 
-    :raises OSError: there is no memory for it.
+    A stack overflow then can be reported. A thread that has such a stack keeps it, and nobody takes notice of one that
+    cannot be given it. Threads that libraries loaded later start by themselves have none.
 
-    Source: sigaltstack(2).
+    :raises OSError: there is no memory for that of the calling thread.
+
+    Source: sigaltstack(2), pthread_create(3).
     """
 
 @final
