@@ -18,7 +18,6 @@
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
-#include "ranges.h"
 #include "record_instruction.h"
 #include "vector_register.h"
 #include "write_back.h"
@@ -26,7 +25,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -223,10 +221,10 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     case MEMPROT_OPEN_FOR_OTHERS:
         break; // one more access that is forbidden, to a page that is open already
     case MEMPROT_WITHOUT_BYTES:
-        opened = (struct memprot_let_through){.overlay = NULL};
-        if (memprot_bus_open_blocked(address, &opened.hole) != MEMPROT_BUS_OPENED)
-            return memprot_fault_try_again(context, address);
-        break;
+        opened.overlay = NULL;
+        if (memprot_bus_open_blocked(address, &opened.hole) == MEMPROT_BUS_OPENED)
+            break;
+        return memprot_fault_try_again(context, address);
     case MEMPROT_REFUSED:
         return false;
     case MEMPROT_RETRY:
@@ -239,11 +237,9 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
 static void before_fork(void) {
     memprot_policy_before_fork();
     memprot_epoch_before_fork();
-    memprot_hole_lock();
 }
 
 static void after_fork_in_parent(void) {
-    memprot_hole_unlock();
     memprot_policy_after_fork();
     memprot_epoch_after_fork_in_parent();
 }
@@ -256,7 +252,6 @@ static void after_fork_in_child(void) {
     memprot_epoch_after_fork_in_child();
     memprot_write_back_close_descriptor();
     memprot_own_maps_close();
-    memprot_hole_unlock();
     memprot_policy_after_fork_in_child(parent_thread, memprot_fault_thread());
     memprot_record_after_fork(parent_thread, memprot_fault_thread());
 }
@@ -288,11 +283,9 @@ static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     bool recovers = memprot_policy_recovers(ruling.policy);
     if (info->si_signo == SIGBUS)
         return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling);
-    if (!overlay)
-        return false;
-    if (memprot_fault_is_permitted(info, context, overlay))
+    if (overlay && memprot_fault_is_permitted(info, context, overlay))
         return memprot_fault_try_again(context, (uintptr_t)info->si_addr);
-    return recovers && recover(info, context, overlay, &ruling);
+    return overlay && recovers && recover(info, context, overlay, &ruling);
 }
 
 // May run in a signal handler.

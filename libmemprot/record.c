@@ -52,6 +52,8 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->folded = 0;
         record->faults = 0;
         record->holes = NULL;
+        record->stack_overflow = false;
+        record->depth = 0;
         record->block = (struct memprot_block){0};
         record->call = NULL;
         record->transferred = 0;

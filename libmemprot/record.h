@@ -51,6 +51,8 @@ struct memprot_record {
     struct memprot_overlay *overlay;
     size_t first, count;
     uint32_t folded;            // further faults of the thread that found no record of their own
+    bool stack_overflow;        // the thread's stack has run out
+    uint32_t depth;             // how many Python frames were on it then
     struct memprot_hole *holes; // zeros that lie over pages which the kernel cannot give; the newest first
     const char *call;    // the function through which the kernel made the access; NULL: an instruction of the program
     int64_t transferred; // how many bytes that call said it had moved

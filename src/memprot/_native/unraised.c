@@ -52,10 +52,10 @@ PyObject *memprot_unraised_join(Scope *scope, PyObject *error) {
 
 // Whether it is a fault that the engine has delivered; what memprot's own accessors raise is nobody else's.
 static bool was_delivered(PyObject *error) {
-    PyObject *record = PyObject_GetAttrString(error, "_delivered");
-    bool delivered = record && record != Py_None;
+    PyObject *row = PyObject_GetAttrString(error, "_row");
+    bool delivered = row && row != Py_None;
     PyErr_Clear();
-    Py_XDECREF(record);
+    Py_XDECREF(row);
     return delivered;
 }
 

@@ -46,6 +46,7 @@ def fault_document(record: FaultRecord, count: int = 1) -> dict[str, Json]:
         "value": None if record.value is None else record.value.hex(),
         "time": None if record.time is None else _time(record.time),
         "file": None if record.file is None else _file(record.file),
+        "depth": record.depth,
     }
 
 

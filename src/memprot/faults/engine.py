@@ -159,9 +159,9 @@ def _tell(items: list[_Item]) -> None:
 
 def _notice(fault: FaultError) -> None:
     """Tell the listeners of a fault, and its scope of one that will not be raised."""
-    if fault._delivered is None:
+    if fault._row is None:
         return
-    policy, _, scope = fault._delivered.row[_RULING]
+    policy, _, scope = fault._row[_RULING]
     if policy in (_LOG, _DISCARD) and scope:
         _native.scope_remember(scope, fault)
     # Without anybody to tell, what the record costs is not paid: it reads mappings and symbols.

@@ -155,6 +155,10 @@ class FaultError(Exception):
             self._delivered.beneath = self._beneath
 
     @property
+    def _row(self) -> tuple[Any, ...] | None:
+        return None if self._delivered is None else self._delivered.row
+
+    @property
     def record(self) -> FaultRecord | None:
         """All that is known of the fault; None where memprot's own accessors met it."""
         return self._record if self._delivered is None else self._delivered.record

@@ -35,6 +35,7 @@ FaultKind = Literal[
     "key",
     "unmapped",
     "bus",
+    "stack-overflow",
 ]
 Access = Literal["read", "write", "execute"]
 
@@ -182,6 +183,7 @@ class FaultRecord(NamedTuple):
         mapping: what ``address`` lies in.
         key: the protection key that forbade it.
         file: the file beneath, where the kernel could not give the page.
+        depth: how many Python frames were on a stack that ran out; 0 for a thread without Python.
         time: when it happened, in nanoseconds since 1970, as ``time.time_ns()`` counts them.
         code: the machine code from the faulting instruction on, at most 16 bytes.
         value: the bytes that the instruction would have stored, all of its operand: also those that lie before
@@ -207,6 +209,7 @@ class FaultRecord(NamedTuple):
     mapping: Where | None
     key: int | None = None
     file: MappedFile | None = None
+    depth: int | None = None
     time: int | None = None
     code: bytes | None = None
     value: bytes | None = None
