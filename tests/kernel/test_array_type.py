@@ -199,8 +199,10 @@ def test_references_to_it_are_counted(region: Region) -> None:
             array[4:] = 1
             make(array)
     gc.collect()
-    assert [sys.getrefcount(object_) - 50 <= count for object_, count in zip(
-        (type(array), numpy.ndarray, region), counts, strict=True)] == [True] * 3
+    assert [
+        sys.getrefcount(object_) - 50 <= count
+        for object_, count in zip((type(array), numpy.ndarray, region), counts, strict=True)
+    ] == [True] * 3
     assert sys.getrefcount(array) == 2
     del array
     assert noted() is None
