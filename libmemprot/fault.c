@@ -394,6 +394,8 @@ int memprot_fault_uninstall(bool but_for_files) {
     return but_for_files ? 0 : memprot_chain_uninstall(SIGBUS);
 }
 
+int memprot_fault_uninstall_for_files(void) { return memprot_chain_withdraw(SIGBUS); }
+
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
 
 // May run in a signal handler.

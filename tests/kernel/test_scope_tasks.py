@@ -157,7 +157,7 @@ def test_many_tasks_with_policies_of_their_own(run: Run, misbehave: ModuleType) 
     region.protect("r--")
 
     async def work(index: int) -> list[int]:
-        scope = catch_faults(("raise", "log", "discard")[index % 3])  # type: ignore[arg-type]
+        scope = catch_faults(("raise", "log", "discard")[index % 3])
         try:
             with scope:
                 for offset in range(5):
@@ -267,7 +267,7 @@ def test_a_scope_around_the_loop_gets_what_its_tasks_do_not_take(run: Run, act: 
         await asyncio.sleep(0)
 
     async def main() -> list[BaseException | None]:
-        return await asyncio.gather(work(), return_exceptions=True)
+        return [*await asyncio.gather(work(), return_exceptions=True)]
 
     scope = catch_faults()
     raised: list[BaseException | None] = []
@@ -315,7 +315,7 @@ def test_a_fault_of_a_task_without_any_scope_does_not_reach_the_loop(act: Act, m
 
     async def main() -> list[BaseException | None]:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
-        return await asyncio.gather(work(), return_exceptions=True)
+        return [*await asyncio.gather(work(), return_exceptions=True)]
 
     set_policy("raise")
     try:
