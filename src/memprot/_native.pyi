@@ -1030,6 +1030,9 @@ def fault_claim_untold() -> list[tuple[Any, ...] | BaseException]:
 def fault_waiting() -> int:
     """How many recorded faults nobody has taken over yet."""
 
+def fault_count() -> int:
+    """How many faults the process has recorded so far: the sum of ``faults`` over all records, claimed or not."""
+
 def set_delivery(
     delivery: type[BaseException],
     error_factory: Callable[[list[tuple[Any, ...] | BaseException]], BaseException],
@@ -1052,12 +1055,15 @@ def set_drain(drain: Callable[[], object], /) -> None:
 def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
     """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
 
-def use_alternate_stack() -> None:
-    """Give the calling thread a stack for signal handlers, unless it has one: a stack overflow then can be reported.
+def use_alternate_stacks() -> None:
+    """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
 
-    :raises OSError: there is no memory for it.
+    A stack overflow then can be reported. A thread that has such a stack keeps it, and nobody takes notice of one that
+    cannot be given it. Threads that libraries loaded later start by themselves have none.
 
-    Source: sigaltstack(2).
+    :raises OSError: there is no memory for that of the calling thread.
+
+    Source: sigaltstack(2), pthread_create(3).
     """
 
 @final
@@ -1210,10 +1216,31 @@ def region_at(address: int, /) -> Region | None:
 def seal_region(start: int, stop: int, /) -> bool:
     """Remember that a Region's pages are sealed, so that closing it leaves them; whether they are a Region's."""
 
-def set_region_fault(factory: Callable[[Region, int, int, int, int], BaseException], /) -> None:
-    """Register what an accessor's fault becomes: ``factory(region, address, access, signal, key)``.
+def set_region_fault(factory: Callable[[Region, int, int, int, int, int, bytes | None], BaseException], /) -> None:
+    """Register what an accessor's fault becomes.
 
-    The key is the protection key that forbids the access; -1 for none.
+    :param factory: called with the region, the address, the access, the signal that told (0: none, the kernel did),
+        the protection key that forbids it (-1: none), how many bytes were moved before, and those where they were read.
+    """
+
+# Any memory (_native/peek.c)
+
+def peek(address: int, size: int, /) -> bytes:
+    """The bytes from an address on, up to the first that may not be read: fewer than asked for, where there is one.
+
+    :raises TypeError: an argument is no int.
+    :raises ValueError: it is negative.
+    :raises OverflowError: it does not fit in 64 bits.
+    :raises MemoryError: there is no room for a copy.
+    """
+
+def poke(address: int, data: Buffer, /) -> tuple[int, bool]:
+    """Write bytes to an address: how many, up to the first that may not be written or read.
+
+    :return: the number, and whether it is the data that could not be read further.
+    :raises TypeError: an argument of another type.
+    :raises ValueError: the address is negative.
+    :raises OverflowError: it does not fit in 64 bits.
     """
 
 # Buffers (_native/buffer.c)
@@ -1311,14 +1338,19 @@ def array_type(ndarray: type, flatiter: type, /) -> type:
     :raises RuntimeError: this NumPy is built in a way that is not known.
     """
 
-def exact_arrays(ndarray: type, flatiter: type, wanted: bool, /) -> None:
-    """Have the statements of all plain arrays raise the faults they meet, or have it no more.
+def exact_arrays(ndarray: type, flatiter: type, /) -> None:
+    """Have the statements of plain arrays raise the faults they meet, too.
+
+    The two types get tables of operations that call what was there, and then look for a fault. What Python code has
+    derived from them keeps what it has.
 
     :param ndarray: ``numpy.ndarray``.
     :param flatiter: ``numpy.flatiter``.
-    :param wanted: False puts back what was there.
     :raises RuntimeError: this NumPy is built in a way that is not known.
     """
+
+def inexact_arrays() -> None:
+    """Put back what was there, unless somebody else has replaced it meanwhile."""
 
 def numpy_enable(umath: ModuleType, left: bool, align: int, /) -> None:
     """Serve NumPy's arrays from guard pools.

@@ -18,6 +18,7 @@ int memprot_add_features(PyObject *module);
 int memprot_add_mapping(PyObject *module);
 int memprot_add_maps(PyObject *module);
 int memprot_add_numpy(PyObject *module);
+int memprot_add_peek(PyObject *module);
 int memprot_add_protection(PyObject *module);
 int memprot_add_probe(PyObject *module);
 int memprot_add_region(PyObject *module);

@@ -246,8 +246,4 @@ _native.set_drain(_drain_untold)
 atexit.register(drain)
 
 
-def _region_fault(region: _native.Region, address: int, access: int, signal: int, key: int) -> FaultError:
-    return FaultError._from_accessor(region, address, access, signal, key)
-
-
-_native.set_region_fault(_region_fault)
+_native.set_region_fault(FaultError._from_accessor)

@@ -51,7 +51,7 @@ def _start_engine(session: Session) -> None:
     from memprot.faults import engine
     from memprot.run.reporter import command
 
-    _native.use_alternate_stack()
+    _native.use_alternate_stacks()
     environment = [b"%s=%s" % item for item in os.environb.items()]
     _native.set_crash_reporter(command(session.options.on_fault, session.options.json), environment)
     on_fault = session.options.on_fault
