@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 import memprot._native as _native
 from memprot.faults.error import FaultError
-from memprot.faults.native_record import as_record, from_row
 from memprot.faults.policy import policy_in_effect, verdict_of
 
 if TYPE_CHECKING:
