@@ -15,16 +15,15 @@
 #include "forbidden.h"
 #include "guard.h"
 #include "key_rights.h"
+#include "overlay_close.h"
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
-#include "ranges.h"
 #include "write_back.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,7 +52,7 @@ const struct memprot_fault_hooks *memprot_fault_current_hooks(void) { return ato
 // May run in a signal handler.
 struct memprot_ruling memprot_fault_rule(const struct memprot_overlay *overlay) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    enum memprot_policy own = overlay ? (enum memprot_policy)atomic_load(&overlay->policy) : MEMPROT_POLICY_NONE;
+    enum memprot_policy own = overlay ? memprot_overlay_policy(overlay) : MEMPROT_POLICY_NONE;
     return memprot_policy_rule(own, memprot_fault_thread(), to ? to->outer : NULL);
 }
 
@@ -124,11 +123,13 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
         return opening;
     bool after = page == record->first + record->count, before = page + 1 == record->first;
     bool again = blocked->key != MEMPROT_NO_KEY && page - record->first < record->count;
-    bool alike = record->policy == ruling->policy && record->source == ruling->source && record->scope == ruling->scope;
-    if (record->overlay == overlay && record->access == access && alike && (after || before || again)) {
+    bool alike = record->access == access && memprot_record_is_of(record, ruling);
+    if (record->overlay == overlay && alike && (after || before || again)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
         opening = memprot_overlay_open(overlay, page, blocked, self.burst.window, before ? -1 : 1, &first, &count);
+        if (opening == MEMPROT_OPENED || opening == MEMPROT_OPEN_FOR_OTHERS)
+            memprot_record_count(record);
         if (opening == MEMPROT_OPENED)
             include(record, first, count);
     }
@@ -139,9 +140,8 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
 // May run in a signal handler.
 void memprot_fault_report(struct memprot_record *record, const struct memprot_ruling *ruling) {
     const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    record->policy = ruling->policy;
-    record->source = ruling->source;
-    record->scope = ruling->scope;
+    memprot_record_count(record);
+    record->ruling = *ruling;
     int owner = memprot_record_owner(ruling, to ? to->describe(record, ruling->policy) : MEMPROT_OWNER_ANYONE);
     memprot_record_route(record, owner);
     memprot_record_publish(record);
@@ -164,6 +164,7 @@ static bool fold(const struct memprot_let_through *opened, const struct memprot_
     }
     memprot_fault_add_hole(record, opened->hole);
     record->folded++;
+    memprot_record_count(record);
     memprot_record_unhold(record);
     return true;
 }
@@ -237,10 +238,10 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     case MEMPROT_OPEN_FOR_OTHERS:
         break; // one more access that is forbidden, to a page that is open already
     case MEMPROT_WITHOUT_BYTES:
-        opened = (struct memprot_let_through){.overlay = NULL};
-        if (memprot_bus_open_blocked(address, &opened.hole) != MEMPROT_BUS_OPENED)
-            return memprot_fault_try_again(context, address);
-        break;
+        opened.overlay = NULL;
+        if (memprot_bus_open_blocked(address, &opened.hole) == MEMPROT_BUS_OPENED)
+            break;
+        return memprot_fault_try_again(context, address);
     case MEMPROT_REFUSED:
         return false;
     case MEMPROT_RETRY:
@@ -250,47 +251,26 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     return memprot_fault_tell(info, context, overlay, ruling, &opened, rights);
 }
 
-// While a thread forks, handlers wait at the door: the child would inherit pages that nobody is left to
-// finish.
-static atomic_bool forking;
-static int forking_thread;
-
-// May run in a signal handler.
-static int enter(void) {
-    for (;;) {
-        int token = memprot_epoch_enter();
-        if (!atomic_load(&forking))
-            return token;
-        memprot_epoch_leave(token);
-        sched_yield();
-    }
-}
-
 static void before_fork(void) {
-    forking_thread = memprot_fault_thread();
     memprot_policy_before_fork();
-    atomic_store(&forking, true);
-    memprot_epoch_wait();
-    memprot_hole_lock();
+    memprot_epoch_before_fork();
 }
 
 static void after_fork_in_parent(void) {
-    memprot_hole_unlock();
     memprot_policy_after_fork();
-    atomic_store(&forking, false);
+    memprot_epoch_after_fork_in_parent();
 }
 
 static void after_fork_in_child(void) {
+    int parent_thread = memprot_fault_thread();
     self.burst.record = NULL;
     self.thread = 0;
     process = getpid();
-    memprot_epoch_after_fork();
+    memprot_epoch_after_fork_in_child();
     memprot_write_back_close_descriptor();
     memprot_own_maps_close();
-    memprot_hole_unlock();
-    memprot_policy_after_fork_in_child(forking_thread, memprot_fault_thread());
-    memprot_record_after_fork(forking_thread, memprot_fault_thread());
-    atomic_store(&forking, false);
+    memprot_policy_after_fork_in_child(parent_thread, memprot_fault_thread());
+    memprot_record_after_fork(parent_thread, memprot_fault_thread());
 }
 
 static void watch_forks(void) {
@@ -302,7 +282,7 @@ static void watch_forks(void) {
 static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uintptr_t fixup) {
     int key = memprot_fault_key(info);
     if (memprot_has_key_rights() && !self.inside) {
-        int token = enter();
+        int token = memprot_epoch_enter();
         struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
         key = memprot_fault_true_key(info, overlay);
         bool permitted = overlay && memprot_fault_is_permitted(info, context, overlay);
@@ -320,11 +300,9 @@ static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     bool recovers = memprot_policy_recovers(ruling.policy);
     if (info->si_signo == SIGBUS)
         return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling);
-    if (!overlay)
-        return false;
-    if (memprot_fault_is_permitted(info, context, overlay))
+    if (overlay && memprot_fault_is_permitted(info, context, overlay))
         return memprot_fault_try_again(context, (uintptr_t)info->si_addr);
-    return recovers && recover(info, context, overlay, &ruling);
+    return overlay && recovers && recover(info, context, overlay, &ruling);
 }
 
 // May run in a signal handler.
@@ -350,7 +328,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     memprot_chain_unblock(signal, &mask);
     unsigned rights = memprot_key_rights_read();
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
-    int token = enter();
+    int token = memprot_epoch_enter();
     struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
     bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);

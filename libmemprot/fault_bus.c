@@ -42,6 +42,8 @@ static enum memprot_bus_opening continue_hole(const siginfo_t *info, const struc
         struct memprot_hole *hole;
         opening = memprot_bus_open(info, overlay, burst->window, direction, &hole);
         memprot_fault_add_hole(record, hole);
+        if (opening == MEMPROT_BUS_OPENED)
+            memprot_record_count(record);
     }
     memprot_record_unhold(record);
     return opening;

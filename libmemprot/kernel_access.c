@@ -151,6 +151,7 @@ static void record(const struct memprot_transfer *transfer, const struct obstacl
     record = memprot_record_begin(false);
     if (!record && (record = memprot_record_hold_similar(memprot_fault_thread(), overlay, &ruling))) {
         record->folded++;
+        memprot_record_count(record);
         memprot_record_unhold(record);
         return;
     }

@@ -300,12 +300,14 @@ CHECKED_STREAM(__fread_unlocked_chk)
 #define ROW(function) {.name = #function, .replacement = (uintptr_t)watched_##function},
 static struct memprot_import imports[FUNCTION_COUNT] = {FUNCTIONS(ROW)};
 
+static _Atomic uint64_t loads_seen;
+
 static void prepare(void) { memprot_imports_prepare(imports, FUNCTION_COUNT); }
 
-bool memprot_kernel_calls_are_watched(void) { return memprot_imports_are_redirected(); }
+bool memprot_kernel_calls_are_watched(void) { return memprot_imports_are_redirected(&loads_seen); }
 
 void memprot_kernel_calls_watch(void) {
     static pthread_once_t prepared = PTHREAD_ONCE_INIT;
     pthread_once(&prepared, prepare);
-    memprot_imports_redirect(imports, FUNCTION_COUNT);
+    memprot_imports_redirect(imports, FUNCTION_COUNT, &loads_seen);
 }

@@ -6,6 +6,7 @@
 #include "guard_pages.h"
 #include "key_rights.h"
 #include "learn.h"
+#include "overlay_close.h"
 #include "page.h"
 #include "page_key.h"
 #include "page_state.h"
@@ -165,10 +166,10 @@ static int open_shared(struct memprot_overlay *overlay, size_t first, size_t cou
             return -1;
         if (copy)
             continue;
-        if (zero ? memprot_page_lay_over(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                                         under) < 0
-                 : memprot_page_lay_over(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC),
-                                         MAP_PRIVATE | MAP_POPULATE, overlay->fd, under) < 0)
+        if (zero ? memprot_overlay_lay(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                                       under) < 0
+                 : memprot_overlay_lay(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC),
+                                       MAP_PRIVATE | MAP_POPULATE, overlay->fd, under) < 0)
             return -1;
     }
     return 0;

@@ -105,6 +105,11 @@ int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_
 /// Releases what init took, not the pages themselves. All pages must be closed.
 void memprot_overlay_deinit(struct memprot_overlay *overlay);
 
+/// What the memory itself says of faults on it. May run in a signal handler.
+static inline enum memprot_policy memprot_overlay_policy(const struct memprot_overlay *overlay) {
+    return (enum memprot_policy)atomic_load_explicit(&overlay->policy, memory_order_relaxed);
+}
+
 /// Opens the page at @p page, and up to @p window pages from it in @p direction (+1 or -1) that are like it; only that
 /// one where a key forbids the access.
 /// @param[out] first,count the pages opened. May run in a signal handler.
@@ -116,26 +121,9 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
 /// signal handler.
 int memprot_overlay_key(const struct memprot_overlay *overlay, size_t page);
 
-/// Takes over from the kernel what protection pages have that are not open. May run in a signal handler.
+/// Takes over from the kernel what protection pages have that are not open. Inside an epoch, or no child could be
+/// forked meanwhile that uses them. May run in a signal handler.
 void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t count);
 
 /// Whether the page's own protection, open or not, permits the access. May run in a signal handler.
 bool memprot_overlay_permits(struct memprot_overlay *overlay, size_t page, bool write);
-
-/// Closes those of the pages that are open. May run in a signal handler.
-/// @return 0, or -1 with errno set: the pages then stay open.
-int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// The same, but what was written to those that were opened undecided stays.
-/// @return 0, or -1 with errno set when it cannot, because the file beneath may not be written: the pages are closed
-/// all the same.
-int memprot_overlay_keep(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// Keeps handlers from opening pages until they are let go again, so that what the kernel says of them is their own
-/// protection. Whoever changes it writes `prot` as well.
-/// @return 0, or -1 with errno EBUSY when a page is open.
-int memprot_overlay_hold(struct memprot_overlay *overlay, size_t first, size_t count);
-void memprot_overlay_unhold(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// Answers for these pages no more: something else is mapped there. Nothing in memory is touched.
-void memprot_overlay_abandon(struct memprot_overlay *overlay, size_t first, size_t count);

@@ -1,5 +1,4 @@
-// Taking back what was let through: pages get their protection again, and their content where it is not to stay.
-#include "overlay.h"
+#include "overlay_close.h"
 
 #include "calls.h"
 #include "duplicate.h"
@@ -17,8 +16,8 @@
 static const size_t kept_aside = (size_t)16 << 20;
 
 // A mapping is made without a key: those that need one allow nothing until they have it. May run in a signal handler.
-int memprot_page_lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd,
-                          int key) {
+int memprot_overlay_lay(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd,
+                        int key) {
     size_t size = memprot_page_size();
     void *start = (void *)(overlay->start + first * size);
     off_t offset = fd < 0 ? 0 : overlay->offset + (off_t)(first * size);
@@ -78,10 +77,9 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
         return close_private(overlay, first, count, prot, how, keep);
     int lost = keep && (how & MEMPROT_PAGE_COMPARABLE) && keep_written(overlay, first, count) < 0 ? LOST : CLOSED,
         error = errno;
-    int failed =
-        overlay->backing == MEMPROT_BACKING_SHARED
-            ? memprot_page_lay_over(overlay, first, count, prot, MAP_SHARED, overlay->fd, how & MEMPROT_PAGE_KEY)
-            : memprot_duplicate_restore(start, atomic_load(&overlay->aside) + first * size, count * size);
+    int failed = overlay->backing == MEMPROT_BACKING_SHARED
+                     ? memprot_overlay_lay(overlay, first, count, prot, MAP_SHARED, overlay->fd, how & MEMPROT_PAGE_KEY)
+                     : memprot_duplicate_restore(start, atomic_load(&overlay->aside) + first * size, count * size);
     if (lost && !failed)
         errno = error;
     return failed ? NOT_CLOSED : lost;

@@ -1,5 +1,4 @@
-// Keeping handlers away from pages whose protection changes, or that somebody else has taken.
-#include "overlay.h"
+#include "overlay_hold.h"
 
 #include "page_state.h"
 

@@ -13,11 +13,6 @@ enum {
     MEMPROT_PAGE_KEY = 0x0f
 };
 
-/// Maps what is given over pages. May run in a signal handler.
-/// @return 0, or -1 with errno set.
-int memprot_page_lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd,
-                          int key);
-
 /// Takes a page from one state to another, unless it is in a third. May run in a signal handler.
 static inline bool memprot_page_move(struct memprot_overlay *overlay, size_t page, uint8_t from, uint8_t to) {
     return atomic_compare_exchange_strong_explicit(&overlay->state[page], &from, to, memory_order_acq_rel,

@@ -155,10 +155,10 @@ enum { NOWHERE = -1 };
 // How far out in the calling thread's chain a context is: 0 the innermost. Every context is the innermost of threads
 // that have none. May run in a signal handler.
 static int depth_of(uintptr_t context, memprot_outer_context *outer) {
-    uintptr_t at = outer ? outer(0) : 0;
+    uintptr_t at = outer ? (*outer)(0) : 0;
     if (at == 0 || context == 0)
         return 0;
-    for (int depth = 0; at != 0; depth++, at = outer(at)) {
+    for (int depth = 0; at != 0; depth++, at = (*outer)(at)) {
         if (at == context)
             return depth;
     }

@@ -1030,6 +1030,9 @@ def fault_claim_untold() -> list[tuple[Any, ...] | BaseException]:
 def fault_waiting() -> int:
     """How many recorded faults nobody has taken over yet."""
 
+def fault_count() -> int:
+    """How many faults the process has recorded so far: the sum of ``faults`` over all records, claimed or not."""
+
 def set_delivery(
     delivery: type[BaseException],
     error_factory: Callable[[list[tuple[Any, ...] | BaseException]], BaseException],
@@ -1052,12 +1055,15 @@ def set_drain(drain: Callable[[], object], /) -> None:
 def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
     """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
 
-def use_alternate_stack() -> None:
-    """Give the calling thread a stack for signal handlers, unless it has one: a stack overflow then can be reported.
+def use_alternate_stacks() -> None:
+    """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
 
-    :raises OSError: there is no memory for it.
+    A stack overflow then can be reported. A thread that has such a stack keeps it, and nobody takes notice of one that
+    cannot be given it. Threads that libraries loaded later start by themselves have none.
 
-    Source: sigaltstack(2).
+    :raises OSError: there is no memory for that of the calling thread.
+
+    Source: sigaltstack(2), pthread_create(3).
     """
 
 @final
@@ -1343,14 +1349,19 @@ def array_type(ndarray: type, flatiter: type, /) -> type:
     :raises RuntimeError: this NumPy is built in a way that is not known.
     """
 
-def exact_arrays(ndarray: type, flatiter: type, wanted: bool, /) -> None:
-    """Have the statements of all plain arrays raise the faults they meet, or have it no more.
+def exact_arrays(ndarray: type, flatiter: type, /) -> None:
+    """Have the statements of plain arrays raise the faults they meet, too.
+
+    The two types get tables of operations that call what was there, and then look for a fault. What Python code has
+    derived from them keeps what it has.
 
     :param ndarray: ``numpy.ndarray``.
     :param flatiter: ``numpy.flatiter``.
-    :param wanted: False puts back what was there.
     :raises RuntimeError: this NumPy is built in a way that is not known.
     """
+
+def inexact_arrays() -> None:
+    """Put back what was there, unless somebody else has replaced it meanwhile."""
 
 def numpy_enable(umath: ModuleType, left: bool, align: int, /) -> None:
     """Serve NumPy's arrays from guard pools.

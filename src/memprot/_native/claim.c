@@ -31,16 +31,16 @@ static PyObject *instructions(const struct memprot_record *record) {
 }
 
 // (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded, key, code, call,
-// transferred, policy, source, scope): stacks stay as they were written until somebody looks at them.
+// transferred, policy, source, scope, faults): stacks stay as they were written until somebody looks at them.
 static PyObject *record_as_tuple(const struct memprot_record *record) {
     // The kernel cuts names off at 15 bytes, which may be within a character.
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
-    return Py_BuildValue("(KiNiiKKNNNNIiizLiii)", (unsigned long long)record->sequence, record->thread, name,
+    return Py_BuildValue("(KiNiiKKNNNNIiizLiiiI)", (unsigned long long)record->sequence, record->thread, name,
                          record->signal, (int)record->access, (unsigned long long)record->address,
                          (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
                          instructions(record), python_stack(record), record->folded, record->key, record->code,
-                         record->call, (long long)record->transferred, (int)record->policy, record->source,
-                         record->scope);
+                         record->call, (long long)record->transferred, (int)record->ruling.policy,
+                         record->ruling.source, record->ruling.scope, record->faults);
 }
 
 struct claimer {
@@ -56,7 +56,7 @@ static bool is_of_scope_here(int owner, const struct claimer *claimer) {
 
 // A decision that no scope's end will ask for is asked for by whoever tells the listeners.
 static bool is_for_listeners(const struct memprot_record *record, int owner) {
-    if (owner == MEMPROT_OWNER_LISTENERS || (owner > 0 && record->policy == MEMPROT_POLICY_ASK))
+    if (owner == MEMPROT_OWNER_LISTENERS || (owner > 0 && record->ruling.policy == MEMPROT_POLICY_ASK))
         return true;
     return (owner == MEMPROT_OWNER_ANYONE || memprot_record_is_orphaned(owner)) && !memprot_scope_is_any_open();
 }
@@ -103,7 +103,7 @@ static PyObject *decided(struct memprot_record *record, PyObject *row) {
 }
 
 static int take_over(struct memprot_record *record, PyObject *list) {
-    bool asks = record->policy == MEMPROT_POLICY_ASK;
+    bool asks = record->ruling.policy == MEMPROT_POLICY_ASK;
     PyObject *item = record_as_tuple(record);
     if (asks)
         item = decided(record, item);
@@ -169,6 +169,11 @@ static PyObject *fault_waiting(PyObject *module, PyObject *unused) {
     return PyLong_FromLong(memprot_record_waiting());
 }
 
+static PyObject *fault_count(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    return PyLong_FromUnsignedLongLong(memprot_record_faults());
+}
+
 // set_delivery(class, error_factory, decider)
 static PyObject *set_delivery(PyObject *module, PyObject *args) {
     (void)module;
@@ -191,6 +196,7 @@ static PyMethodDef methods[] = {
     {"fault_claim_all", fault_claim_all, METH_NOARGS, DOC_fault_claim_all},
     {"fault_claim_untold", fault_claim_untold, METH_NOARGS, DOC_fault_claim_untold},
     {"fault_waiting", fault_waiting, METH_NOARGS, DOC_fault_waiting},
+    {"fault_count", fault_count, METH_NOARGS, DOC_fault_count},
     {"set_delivery", set_delivery, METH_VARARGS, DOC_set_delivery},
     {NULL, NULL, 0, NULL},
 };

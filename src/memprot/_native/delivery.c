@@ -93,6 +93,8 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
         for (uintptr_t at = memprot_outer_context_of(0); at && record->contexts < MEMPROT_RECORD_CONTEXTS;
              at = memprot_outer_context_of(at))
             record->context[record->contexts++] = at;
+        if (record->stack_overflow)
+            memprot_describe_depth(record, thread);
         return record->thread;
     }
     thread = find_waiting_thread();

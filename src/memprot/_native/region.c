@@ -7,6 +7,7 @@
 
 #include "armed.h"
 #include "calls.h"
+#include "epoch.h"
 #include "guard_pages.h"
 #include "memory_file.h"
 #include "page.h"
@@ -219,7 +220,9 @@ static PyObject *region_get_prot(Region *self, void *unused) {
     uint8_t prot;
     if (memprot_region_check_open(self) < 0)
         return NULL;
+    int token = memprot_epoch_enter();
     memprot_overlay_learn(self->overlay, 0, self->overlay->pages);
+    memprot_epoch_leave(token);
     if (uniform_prot(self, &prot) < 0)
         Py_RETURN_NONE;
     return PyLong_FromLong(prot);

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 import memprot._native as _native
 from memprot.faults.error import FaultError
+from memprot.faults.native_record import NativeRecord
 from memprot.faults.policy import policy_in_effect, verdict_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ _DIE: Final = 0
 _LOG: Final = 2
 _DISCARD: Final = 4
 _ADDRESS: Final = 5
-_POLICY: Final = slice(16, 19)  # of a row: the policy's number, its source, the number of the scope
+_POLICY: Final = NativeRecord._fields.index("policy")
+_RULING: Final = slice(_POLICY, _POLICY + 3)  # of a row: the policy's number, its source, the number of the scope
 
 _Item: TypeAlias = "tuple[Any, ...] | BaseException"
 
@@ -161,7 +163,7 @@ def _notice(fault: FaultError) -> None:
     """Tell the listeners of a fault, and its scope of one that will not be raised."""
     if fault._row is None:
         return
-    policy, _, scope = fault._row[_POLICY]
+    policy, _, scope = fault._row[_RULING]
     if policy in (_LOG, _DISCARD) and scope:
         _native.scope_remember(scope, fault)
     # Without anybody to tell, what the record costs is not paid: it reads mappings and symbols.
@@ -197,7 +199,7 @@ def _decide(row: tuple[Any, ...]) -> tuple[bool, BaseException | None]:
     """Whether what an access has written stays, and what is raised of it."""
     fault = FaultError._from_native(row)
     _notice(fault)
-    _, source, scope = row[_POLICY]
+    _, source, scope = row[_RULING]
     try:
         verdict = verdict_of(policy_in_effect(source, row[_ADDRESS], _policy), fault)
     except FaultError as other:  # the callable's own, or one that was on its way

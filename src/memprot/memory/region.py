@@ -120,10 +120,7 @@ class Region(_native.Region):
         cls, fd: int, prot: Prot, shared: bool, offset: int, size: int | None, policy: Policy | None
     ) -> Region:
         if policy == "log" and shared and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-            raise ValueError(
-                'policy "log" lets writes happen, and the file is open for reading only; open it with "r+b", '
-                "or choose another policy"
-            )
+            raise ValueError('policy "log" lets writes happen, and the file is open for reading only; open it "r+b"')
         available = os.fstat(fd).st_size - offset
         if offset < 0 or offset % PAGE_SIZE:
             raise ValueError(f"offset {offset} is no multiple of the page size, {PAGE_SIZE}")
@@ -166,10 +163,7 @@ class Region(_native.Region):
 
     @property
     def policy(self) -> Policy | None:
-        """What happens to faults on it, before any scope and the process are asked; None: what these say.
-
-        ``"raise"``, ``"log"``, ``"discard"``, ``"abort"`` or a callable, as :func:`memprot.faults.set_policy` explains
-        them; it counts at once.
+        """What happens to faults on it, as :func:`memprot.faults.set_policy` explains; None: what scopes say.
 
         :raises ValueError: no such policy, or the region is closed.
         :raises TypeError: neither a name nor a callable nor None.
