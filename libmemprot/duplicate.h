@@ -11,6 +11,6 @@
 /// @return 0, or -1 with errno set and the pages as they were. May run in a signal handler.
 int memprot_duplicate_replace(uintptr_t start, char *aside, size_t length, uint8_t prot, int key, bool zero);
 
-/// Puts a mapping of the duplicate in the copy's place. The duplicate stays where it is.
+/// Puts a mapping of the duplicate in the copy's place, and reserves the duplicate's own place again.
 /// @return 0, or -1 with errno set. May run in a signal handler.
 int memprot_duplicate_restore(uintptr_t start, char *aside, size_t length);

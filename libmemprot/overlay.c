@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// Bytes from which pages copied aside are given back when their originals are restored.
+// Overlays from this many bytes on give pages copied aside back when their originals are restored.
 static const size_t kept_aside = (size_t)16 << 20;
 
 // Of an open page's key: that it lies under memprot's own meanwhile.
@@ -159,7 +159,7 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
     if (memprot_write_back(start, copy, count * size, prot, key) < 0)
         return -1;
     // What is kept saves the next fault on these pages an allocation for each. Advice: when it fails, more is kept.
-    if (count * size >= kept_aside)
+    if (overlay->pages * size >= kept_aside)
         madvise(copy, count * size, MADV_DONTNEED);
     return 0;
 }
