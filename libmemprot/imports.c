@@ -20,7 +20,6 @@ struct redirection {
 };
 
 static atomic_flag at_work = ATOMIC_FLAG_INIT;
-static _Atomic uint64_t loads_seen;
 
 // ---- the originals
 
@@ -171,13 +170,13 @@ static int read_loads(struct dl_phdr_info *info, size_t size, void *data) {
     return 1;
 }
 
-bool memprot_imports_are_redirected(void) {
+bool memprot_imports_are_redirected(const _Atomic uint64_t *loads_seen) {
     uint64_t loads = 0;
     dl_iterate_phdr(read_loads, &loads);
-    return loads == atomic_load_explicit(&loads_seen, memory_order_relaxed);
+    return loads == atomic_load_explicit(loads_seen, memory_order_relaxed);
 }
 
-void memprot_imports_redirect(struct memprot_import *imports, size_t count) {
+void memprot_imports_redirect(struct memprot_import *imports, size_t count, _Atomic uint64_t *loads_seen) {
     if (atomic_flag_test_and_set(&at_work))
         return;
     int error = errno;
@@ -185,7 +184,7 @@ void memprot_imports_redirect(struct memprot_import *imports, size_t count) {
     dl_iterate_phdr(note_contested, &redirection);
     dl_iterate_phdr(redirect_object, &redirection);
     if (!redirection.unready)
-        atomic_store(&loads_seen, redirection.loads);
+        atomic_store(loads_seen, redirection.loads);
     atomic_flag_clear(&at_work);
     errno = error;
 }

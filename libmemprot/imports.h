@@ -28,7 +28,8 @@ struct memprot_import {
 void memprot_imports_prepare(struct memprot_import *imports, size_t count);
 
 /// Changes the slots of every loaded object; nothing when another thread is at it. Not for signal handlers.
-void memprot_imports_redirect(struct memprot_import *imports, size_t count);
+/// @param[in,out] loads_seen of these imports, 0 at first: how many objects had been loaded.
+void memprot_imports_redirect(struct memprot_import *imports, size_t count, _Atomic uint64_t *loads_seen);
 
 /// Whether no object was loaded since. Takes some 20 ns. Not for signal handlers.
-bool memprot_imports_are_redirected(void);
+bool memprot_imports_are_redirected(const _Atomic uint64_t *loads_seen);

@@ -78,7 +78,7 @@ enum { OWN_OFFSET = -1, NO_FILE = -1 };
 
 // Whether anything is left to ask of a call that has moved @p done bytes. May run in a signal handler.
 static bool is_suspect(ssize_t done) {
-    return (done > 0 || (done < 0 && errno == EFAULT)) && memprot_fault_is_recorded();
+    return (done > 0 || (done < 0 && errno == EFAULT)) && memprot_policy_may_record();
 }
 
 // May run in a signal handler.
@@ -215,7 +215,7 @@ static ssize_t watched_sendto(int fd, const void *buffer, size_t size, int flags
 // signal handler.
 static size_t items(const char *call, enum memprot_access access, const void *buffer, size_t size, size_t count,
                     size_t done, int error, uintptr_t caller) {
-    if (done < count && errno == EFAULT && memprot_fault_is_recorded()) {
+    if (done < count && errno == EFAULT && memprot_policy_may_record()) {
         struct iovec part = {(void *)buffer, size * count};
         memprot_kernel_access_judge(&(struct memprot_transfer){.call = call,
                                                                .access = access,
@@ -300,12 +300,14 @@ CHECKED_STREAM(__fread_unlocked_chk)
 #define ROW(function) {.name = #function, .replacement = (uintptr_t)watched_##function},
 static struct memprot_import imports[FUNCTION_COUNT] = {FUNCTIONS(ROW)};
 
+static _Atomic uint64_t loads_seen;
+
 static void prepare(void) { memprot_imports_prepare(imports, FUNCTION_COUNT); }
 
-bool memprot_kernel_calls_are_watched(void) { return memprot_imports_are_redirected(); }
+bool memprot_kernel_calls_are_watched(void) { return memprot_imports_are_redirected(&loads_seen); }
 
 void memprot_kernel_calls_watch(void) {
     static pthread_once_t prepared = PTHREAD_ONCE_INIT;
     pthread_once(&prepared, prepare);
-    memprot_imports_redirect(imports, FUNCTION_COUNT);
+    memprot_imports_redirect(imports, FUNCTION_COUNT, &loads_seen);
 }
