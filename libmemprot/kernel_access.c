@@ -143,16 +143,22 @@ static void fill(struct memprot_record *record, const struct memprot_transfer *t
 
 // May run in a signal handler.
 static void record(const struct memprot_transfer *transfer, const struct obstacle *obstacle) {
-    struct memprot_record *record = memprot_record_begin(false);
-    if (!record && (record = memprot_record_hold_similar(memprot_fault_thread(), obstacle->forbidden.overlay))) {
+    struct memprot_overlay *overlay = obstacle->forbidden.overlay;
+    struct memprot_ruling ruling = memprot_fault_rule(overlay);
+    struct memprot_record *record = NULL;
+    if (!memprot_policy_recovers(ruling.policy))
+        return;
+    record = memprot_record_begin(false);
+    if (!record && (record = memprot_record_hold_similar(memprot_fault_thread(), overlay, &ruling))) {
         record->folded++;
+        memprot_record_count(record);
         memprot_record_unhold(record);
         return;
     }
     if (!record && !(record = memprot_record_begin(true)))
         return;
     fill(record, transfer, obstacle);
-    memprot_fault_report(record);
+    memprot_fault_report(record, &ruling);
 }
 
 // May run in a signal handler.

@@ -78,7 +78,7 @@ enum { OWN_OFFSET = -1, NO_FILE = -1 };
 
 // Whether anything is left to ask of a call that has moved @p done bytes. May run in a signal handler.
 static bool is_suspect(ssize_t done) {
-    return (done > 0 || (done < 0 && errno == EFAULT)) && memprot_fault_is_recorded();
+    return (done > 0 || (done < 0 && errno == EFAULT)) && memprot_policy_may_record();
 }
 
 // May run in a signal handler.
@@ -215,7 +215,7 @@ static ssize_t watched_sendto(int fd, const void *buffer, size_t size, int flags
 // signal handler.
 static size_t items(const char *call, enum memprot_access access, const void *buffer, size_t size, size_t count,
                     size_t done, int error, uintptr_t caller) {
-    if (done < count && errno == EFAULT && memprot_fault_is_recorded()) {
+    if (done < count && errno == EFAULT && memprot_policy_may_record()) {
         struct iovec part = {(void *)buffer, size * count};
         memprot_kernel_access_judge(&(struct memprot_transfer){.call = call,
                                                                .access = access,

@@ -6,6 +6,7 @@
 // thread. So the memory in question is always the local side, and the remote one is a buffer of ours.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,5 +16,6 @@
 /// refuses such calls (seccomp). May run in a signal handler.
 int memprot_kernel_read(void *to, uintptr_t address, size_t length, size_t *done);
 
-/// The same from our own @p from to @p address. Never writes what the thread may not.
-int memprot_kernel_write(uintptr_t address, const void *from, size_t length, size_t *done);
+/// The same from @p from to @p address. Never writes what the thread may not.
+/// @param[out] unreadable set when it is @p from that ends the copy. May run in a signal handler.
+int memprot_kernel_write(uintptr_t address, const void *from, size_t length, size_t *done, bool *unreadable);

@@ -53,19 +53,24 @@ class NativeRecord(NamedTuple):
     code: int = 0  # si_code
     call: str | None = None  # the function through which the kernel made the access
     transferred: int = 0  # bytes that it said it had moved
+    policy: int = 1  # that it fell under, as memprot._native.fault_policy numbers it
+    source: int = 0  # of the policy: the number of a scope, 0 the process, -1 the memory
+    scope: int = 0  # the number of the thread's own scope, 0 where it had none
+    faults: int = 1  # for how many it stands: those that went on with the same access, and those folded in
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
     """Read a row, whose stacks are the bytes that the handler wrote.
 
-    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5, 2)
+    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5, 2, 1)
     >>> from_row(row).instructions, from_row(row).key
     ((0,), 5)
     """
     instructions, stack = row[9:11]
     counters = tuple(memoryview(instructions).cast("P"))
     frames = None if stack is None else tuple(_frames_of(stack))
-    return NativeRecord(*(*row[:9], counters, frames, *row[11:]))
+    fields: tuple[Any, ...] = (*row[:9], counters, frames, *row[11:])
+    return NativeRecord(*fields)
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
