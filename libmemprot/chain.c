@@ -155,13 +155,18 @@ int memprot_chain_install(memprot_handler *handler, int signal) {
     size_t i = signal == SIGBUS;
     struct sigaction current;
     own = handler;
-    if (!installed[i] && atomic_load(&belows[i].count) == 1)
-        return put_back_on_top(i);
     if (sigaction(signal, NULL, &current) < 0)
         return -1;
     if (installed[i] && is_own(&current) && installation_of(&current) == newest[i])
         return 0;
     return put_on_top(i, &current);
+}
+
+int memprot_chain_come_back(memprot_handler *handler, int signal) {
+    size_t i = signal == SIGBUS;
+    if (!installed[i] && atomic_load(&belows[i].count) == 1)
+        return put_back_on_top(i);
+    return memprot_chain_install(handler, signal);
 }
 
 // Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that
