@@ -1,20 +1,26 @@
-"""Random sequences of protections, accesses and ends of scopes on memory of every kind: the kernel says what is blocked.
+"""Random sequences of protections, accesses and ends of scopes on memory of every kind.
 
-A model of the bytes says what they must be.
+The kernel says what is blocked. A model of the bytes says what they must be.
 """
 
 import ctypes
 import os
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from pages import PAGES, SIZE, address_of, protections
 
 from memprot import PAGE_SIZE, AddressSpace, FaultError, Region, catch_faults, protect, protected
