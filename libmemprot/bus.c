@@ -30,7 +30,7 @@ static bool is_broken_memory(const siginfo_t *info) { return info->si_code == BU
 static bool is_mapped_as_code(const struct memprot_mapping *file) {
     struct memprot_mapping other;
     int answer = 0;
-    for (uint64_t at = 0; (answer = memprot_own_maps_ask(at, &other)) == 1; at = other.stop) {
+    for (uint64_t at = 0; (answer = memprot_own_maps_find(at, &other, NULL, 0)) == 1; at = other.stop) {
         if (other.inode == file->inode && other.device_major == file->device_major &&
             other.device_minor == file->device_minor && (other.prot & PROT_EXEC))
             return true;
@@ -106,7 +106,7 @@ static enum memprot_bus_opening open_around(const siginfo_t *info, const struct 
     struct memprot_mapping mapping;
     if (memprot_hole_covers(address))
         return MEMPROT_BUS_RETRY;
-    if (memprot_own_maps_name(address, &mapping, path, sizeof path) != 1 || mapping.start > address ||
+    if (memprot_own_maps_find(address, &mapping, path, sizeof path) != 1 || mapping.start > address ||
         (!overlay && !is_plain_data(&mapping)))
         return MEMPROT_BUS_REFUSED;
     struct extent within = {mapping.start, mapping.stop}, extent;

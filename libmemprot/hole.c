@@ -120,7 +120,7 @@ struct memprot_hole *memprot_hole_open(uintptr_t start, uintptr_t stop, uint8_t 
 // taken to be what they were. May run in a signal handler.
 static bool look(const struct memprot_hole *hole, uintptr_t at, uintptr_t *next, uint8_t *prot) {
     struct memprot_mapping found;
-    int answer = memprot_own_maps_ask(at, &found);
+    int answer = memprot_own_maps_find(at, &found, NULL, 0);
     *next = hole->stop;
     *prot = hole->prot;
     if (answer <= 0)
@@ -134,7 +134,7 @@ static bool look(const struct memprot_hole *hole, uintptr_t at, uintptr_t *next,
 // May run in a signal handler.
 bool memprot_hole_covers(uintptr_t address) {
     struct memprot_mapping found;
-    if (atomic_load(&open_holes) == 0 || memprot_own_maps_ask(address, &found) != 1 || found.start > address)
+    if (atomic_load(&open_holes) == 0 || memprot_own_maps_find(address, &found, NULL, 0) != 1 || found.start > address)
         return false;
     for (int i = 0, high = atomic_load(&used); i < high; i++) {
         uintptr_t start = atomic_load(&holes[i].start);

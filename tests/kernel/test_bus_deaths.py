@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.query_filter import FILTER, NUMBER_OF_IOCTL
+
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
 SETUP = """
@@ -90,6 +92,30 @@ else:
 """)
     assert (child.returncode, child.stderr) == (0, "")
     assert child.stdout.splitlines() == ["bus True 100 ()"] * 3
+
+
+def test_a_kernel_that_answers_no_questions_is_read_instead(run_child: RunChild) -> None:
+    if NUMBER_OF_IOCTL is None:
+        pytest.skip("the number of ioctl is not known here")
+    child = run_child(f"""{SETUP}{FILTER}
+memory = shortened(100)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+for act in (memory.read, lambda: memory[5000], lambda: misbehave.write(start + 2 * PAGE_SIZE, 1, gil=False)):
+    try:
+        with catch_faults():
+            act()
+    except FaultError as fault:
+        print(fault.cause, fault.file_size)
+print([line.split()[1] for line in open("/proc/self/maps") if line.startswith(f"{{start:x}}-")])
+region = Region(PAGE_SIZE)
+try:
+    with catch_faults():
+        misbehave.call(region.address)
+except FaultError as fault:
+    print(fault.access)
+""")
+    assert (child.returncode, child.stderr) == (0, "")
+    assert child.stdout.splitlines() == ["bus 100"] * 3 + ["['rw-s']", "execute"]
 
 
 def test_a_policy_answers_for_memprots_memory_without_a_scope(run_child: RunChild) -> None:
