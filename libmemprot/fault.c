@@ -302,11 +302,9 @@ static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     bool recovers = memprot_policy_recovers(ruling.policy);
     if (info->si_signo == SIGBUS)
         return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling);
-    if (!overlay)
-        return false;
-    if (memprot_fault_is_permitted(info, context, overlay))
+    if (overlay && memprot_fault_is_permitted(info, context, overlay))
         return memprot_fault_try_again(context, (uintptr_t)info->si_addr);
-    return recovers && recover(info, context, overlay, &ruling);
+    return overlay && recovers && recover(info, context, overlay, &ruling);
 }
 
 // May run in a signal handler.
@@ -361,7 +359,7 @@ int memprot_fault_install(void) {
 int memprot_fault_install_for_files(void) {
     memprot_fault_prepare();
     memprot_backtrace_prepare();
-    return memprot_chain_install(handle, SIGBUS);
+    return memprot_chain_come_back(handle, SIGBUS);
 }
 
 int memprot_fault_uninstall(bool but_for_files) {
@@ -371,6 +369,8 @@ int memprot_fault_uninstall(bool but_for_files) {
         return -1;
     return but_for_files ? 0 : memprot_chain_uninstall(SIGBUS);
 }
+
+int memprot_fault_uninstall_for_files(void) { return memprot_chain_withdraw(SIGBUS); }
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
 

@@ -1223,6 +1223,17 @@ def set_region_fault(factory: Callable[[Region, int, int, int, int, int, bytes |
         the protection key that forbids it (-1: none), how many bytes were moved before, and those where they were read.
     """
 
+# Errors of the kernel (_native/kernel_error.c)
+
+def find_forbidden(start: int, stop: int, write: bool, /) -> int | None:
+    """The first address in a range where memory that memprot answers for forbids reading, or writing."""
+
+def set_kernel_fault(factory: Callable[[OSError, tuple[BaseException, ...]], BaseException | None], /) -> None:
+    """Register who finds the fault behind an OSError of a bad address.
+
+    :param factory: called with the error, and with the faults that its scope has raised already.
+    """
+
 # Any memory (_native/peek.c)
 
 def peek(address: int, size: int, /) -> bytes:
@@ -1338,14 +1349,19 @@ def array_type(ndarray: type, flatiter: type, /) -> type:
     :raises RuntimeError: this NumPy is built in a way that is not known.
     """
 
-def exact_arrays(ndarray: type, flatiter: type, wanted: bool, /) -> None:
-    """Have the statements of all plain arrays raise the faults they meet, or have it no more.
+def exact_arrays(ndarray: type, flatiter: type, /) -> None:
+    """Have the statements of plain arrays raise the faults they meet, too.
+
+    The two types get tables of operations that call what was there, and then look for a fault. What Python code has
+    derived from them keeps what it has.
 
     :param ndarray: ``numpy.ndarray``.
     :param flatiter: ``numpy.flatiter``.
-    :param wanted: False puts back what was there.
     :raises RuntimeError: this NumPy is built in a way that is not known.
     """
+
+def inexact_arrays() -> None:
+    """Put back what was there, unless somebody else has replaced it meanwhile."""
 
 def numpy_enable(umath: ModuleType, left: bool, align: int, /) -> None:
     """Serve NumPy's arrays from guard pools.
