@@ -94,8 +94,8 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
 /// signal handler.
 int memprot_overlay_key(const struct memprot_overlay *overlay, size_t page);
 
-/// Takes over from the kernel what protection pages have that are not open. Inside an epoch, or no child could be forked
-/// meanwhile that uses them. May run in a signal handler.
+/// Takes over from the kernel what protection pages have that are not open. Inside an epoch, or no child could be
+/// forked meanwhile that uses them. May run in a signal handler.
 void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t count);
 
 /// Whether the page's own protection, open or not, permits the access. May run in a signal handler.

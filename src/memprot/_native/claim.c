@@ -31,10 +31,11 @@ static PyObject *instructions(const struct memprot_record *record) {
 static PyObject *record_as_tuple(const struct memprot_record *record) {
     // The kernel cuts names off at 15 bytes, which may be within a character.
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
-    return Py_BuildValue("(KiNiiKKNNNNIiiI)", (unsigned long long)record->sequence, record->thread, name, record->signal,
-                         (int)record->access, (unsigned long long)record->address, (unsigned long long)record->size,
-                         PyBool_FromLong(record->guard), block_of(record), instructions(record), python_stack(record),
-                         record->folded, record->key, record->code, record->faults);
+    return Py_BuildValue("(KiNiiKKNNNNIiiI)", (unsigned long long)record->sequence, record->thread, name,
+                         record->signal, (int)record->access, (unsigned long long)record->address,
+                         (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
+                         instructions(record), python_stack(record), record->folded, record->key, record->code,
+                         record->faults);
 }
 
 static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, bool anyone) {
@@ -50,10 +51,15 @@ static PyObject *collect(struct memprot_record *(*next)(int, bool), int owner, b
     return list;
 }
 
+// Handlers set the field, of this thread or of those that work for it; nothing is set by whoever finds it set.
+bool memprot_claim_withdraw(void) {
+    PyObject *ours = memprot_claim_class;
+    return ours && __atomic_compare_exchange_n(&PyThreadState_Get()->async_exc, &ours, NULL, false, __ATOMIC_SEQ_CST,
+                                               __ATOMIC_SEQ_CST);
+}
+
 PyObject *memprot_claim(bool anyone) {
-    PyThreadState *thread = PyThreadState_Get();
-    if (thread->async_exc == memprot_claim_class && memprot_claim_class)
-        PyThreadState_SetAsyncExc(thread->thread_id, NULL);
+    memprot_claim_withdraw();
     return collect(memprot_record_claim, memprot_fault_thread(), anyone);
 }
 

@@ -9,6 +9,10 @@
 /// to it are paid for in advance, because a handler without the interpreter must not count references.
 extern PyObject *memprot_claim_class;
 
+/// Takes back the delivery that is under way to the calling thread, which holds the interpreter.
+/// @return whether there was one.
+bool memprot_claim_withdraw(void);
+
 /// Takes over the calling thread's records, with @p anyone also those that belong to no living thread, and the delivery
 /// that was under way to it.
 /// @return a new list of tuples, or NULL with an exception set.

@@ -23,10 +23,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#if PY_VERSION_HEX >= 0x030d0000
-#define ASYNC_EXCEPTION_BIT ((uintptr_t)1 << 3) // _PY_ASYNC_EXCEPTION_BIT of pycore_ceval.h
-#endif
-
 static PyObject *drain_callable;
 static atomic_bool drain_scheduled;
 
@@ -102,6 +98,10 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
 
 // ---- delivering
 
+// What is on its way when a thread forks waits: raised in one of the functions that the interpreter calls for forks, it
+// would end there, and leave undone what that function does.
+static _Thread_local bool withheld;
+
 #if PY_VERSION_HEX < 0x030c0000
 // CPython 3.11 instantiates an asynchronous exception only where it is caught, when the frames that could tell an
 // array's name may be gone. A pending call can raise the instance itself; but it runs in the main thread only.
@@ -110,6 +110,8 @@ static atomic_bool raise_scheduled;
 static int raise_pending(void *unused) {
     (void)unused;
     atomic_store(&raise_scheduled, false);
+    if (withheld)
+        return 0;
     PyObject *error = memprot_scope_take();
     if (error) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
@@ -118,35 +120,17 @@ static int raise_pending(void *unused) {
     return PyErr_Occurred() ? -1 : 0;
 }
 
-// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
+// May run in a signal handler.
 static bool deliver_to_main_thread(void) {
     if (!memprot_fault_in_main_thread())
         return false;
-    if (!atomic_exchange(&raise_scheduled, true) && Py_AddPendingCall(raise_pending, NULL) < 0) {
+    if (!atomic_exchange(&raise_scheduled, true) && memprot_call_later(raise_pending) < 0) {
         atomic_store(&raise_scheduled, false);
         return false;
     }
     return true;
 }
 #endif
-
-// May run in a signal handler. (The interpreter's list of threads is locked for a moment by
-// PyThreadState_SetAsyncExc.)
-static void deliver_to(PyThreadState *thread, bool attached) {
-    PyObject *expected = NULL;
-    if (attached) {
-        if (thread->async_exc != memprot_claim_class)
-            PyThreadState_SetAsyncExc(thread->thread_id, memprot_claim_class);
-        return;
-    }
-    // Whoever takes the interpreter next looks at this field (3.11, 3.12) or at the bit (3.13).
-    if (__atomic_compare_exchange_n(&thread->async_exc, &expected, memprot_claim_class, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_SEQ_CST)) {
-#if PY_VERSION_HEX >= 0x030d0000
-        __atomic_or_fetch(&thread->eval_breaker, ASYNC_EXCEPTION_BIT, __ATOMIC_SEQ_CST);
-#endif
-    }
-}
 
 static int drain(void *unused) {
     (void)unused;
@@ -156,26 +140,11 @@ static int drain(void *unused) {
     return result ? 0 : -1;
 }
 
-// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches
-// data.)
+// May run in a signal handler.
 static void schedule_drain(void) {
-    if (!atomic_exchange(&drain_scheduled, true) && Py_AddPendingCall(drain, NULL) < 0)
+    if (!atomic_exchange(&drain_scheduled, true) && memprot_call_later(drain) < 0)
         atomic_store(&drain_scheduled,
                      false); // the queue is full: the next record or the program's end drains
-}
-
-// May run in a signal handler.
-static int nothing(void *unused) {
-    (void)unused;
-    return 0;
-}
-
-// May run in a signal handler.
-static PyThreadState *thread_by_id(int id) {
-    PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
-    while (thread && (int)thread->native_thread_id != id)
-        thread = PyThreadState_Next(thread);
-    return thread;
 }
 
 // May run in a signal handler.
@@ -187,10 +156,9 @@ static void deliver(int owner, enum memprot_policy policy) {
     } else if (thread && deliver_to_main_thread()) {
 #endif
     } else if (thread) {
-        deliver_to(thread, memprot_attached_thread() == thread);
-    } else if (owner != MEMPROT_OWNER_ANYONE && (thread = thread_by_id(owner)) != NULL) {
-        deliver_to(thread, false);
-        Py_AddPendingCall(nothing, NULL); // makes every thread look for what is pending
+        memprot_raise_later(thread, memprot_claim_class);
+    } else if (owner != MEMPROT_OWNER_ANYONE && (thread = memprot_thread_of_main((unsigned long)owner)) != NULL) {
+        memprot_raise_later(thread, memprot_claim_class);
     }
 }
 
@@ -202,6 +170,25 @@ bool memprot_delivery_is_waiting(void) {
     // Written by this thread's handlers, and by those of threads without Python that work for it.
     PyObject *pending = __atomic_load_n(&PyThreadState_Get()->async_exc, __ATOMIC_RELAXED);
     return pending && pending == memprot_claim_class;
+}
+
+// fault_withhold()
+static PyObject *fault_withhold(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    withheld = memprot_delivery_is_waiting();
+    if (withheld)
+        memprot_claim_withdraw();
+    Py_RETURN_NONE;
+}
+
+// fault_resume()
+static PyObject *fault_resume(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    PyThreadState *thread = memprot_own_thread();
+    if (withheld && thread)
+        memprot_raise_later(thread, memprot_claim_class);
+    withheld = false;
+    Py_RETURN_NONE;
 }
 
 const struct memprot_fault_hooks memprot_delivery_hooks = {
@@ -224,6 +211,8 @@ static void limit_backtraces(void) {
 }
 
 static PyMethodDef methods[] = {
+    {"fault_withhold", fault_withhold, METH_NOARGS, DOC_fault_withhold},
+    {"fault_resume", fault_resume, METH_NOARGS, DOC_fault_resume},
     {"set_drain", set_drain, METH_O, DOC_set_drain},
     {NULL, NULL, 0, NULL},
 };

@@ -1,8 +1,10 @@
 // The Region type's native half: a mapping with an overlay, and accessors that cannot kill the process.
 #include "region.h"
+#include "critical_section.h"
 #include "docstrings.h"
 
 #include "engine.h"
+#include "interpreter.h"
 #include "stacks.h"
 
 #include "armed.h"
@@ -26,21 +28,35 @@
 enum side { NO_GUARDS, GUARD_RIGHT, GUARD_LEFT };
 enum { GUARD_LENGTH = 64 << 10 };
 
-// Every open region, so that an address finds its owner. Changed and walked with the interpreter held.
+// Every open region, so that an address finds its owner: changed and walked under the mutex.
 static Region *all;
+static memprot_mutex listing;
 
 void memprot_region_link(Region *self) {
+    memprot_allow_try_reference((PyObject *)self);
+    MEMPROT_LOCK(&listing);
     self->before = NULL;
     self->next = all;
     if (all)
         all->before = self;
     all = self;
+    MEMPROT_UNLOCK(&listing);
 }
 
 static void unlink_region(Region *self) {
+    MEMPROT_LOCK(&listing);
     *(self->before ? &self->before->next : &all) = self->next;
     if (self->next)
         self->next->before = self->before;
+    MEMPROT_UNLOCK(&listing);
+}
+
+// The one whose mapping, guards included, holds the address. Called with the mutex held.
+static Region *find(uint64_t address) {
+    Region *region = all;
+    while (region && address - region->map_start >= region->map_length)
+        region = region->next;
+    return region;
 }
 
 // ---- mapping and unmapping
@@ -145,7 +161,7 @@ static int map_region(Region *self, int prot, const char *name, bool huge, enum 
 
 // ---- construction and closing
 
-static int region_init(Region *self, PyObject *args, PyObject *keywords) {
+static int region_init_inside(Region *self, PyObject *args, PyObject *keywords) {
     static char *names[] = {"size", "prot", "shared", "name", "huge", "side", "fd", "offset", NULL};
     Py_ssize_t size;
     int prot, shared, huge, side, fd;
@@ -172,8 +188,10 @@ static int region_init(Region *self, PyObject *args, PyObject *keywords) {
     return 0;
 }
 
-static PyObject *region_close(Region *self, PyObject *unused) {
-    (void)unused;
+static MEMPROT_CRITICAL(int, region_init, (Region * self, PyObject *args, PyObject *keywords), self, self, args,
+                        keywords)
+
+    static PyObject *region_close_inside(Region *self) {
     if (!self->map_start)
         Py_RETURN_NONE;
     if (self->exports > 0) {
@@ -187,7 +205,9 @@ static PyObject *region_close(Region *self, PyObject *unused) {
     return failed ? PyErr_SetFromErrno(PyExc_OSError) : Py_NewRef(Py_None);
 }
 
-static void region_dealloc(Region *self) {
+static MEMPROT_CRITICAL(PyObject *, region_close, (Region * self, PyObject *Py_UNUSED(unused)), self, self)
+
+    static void region_dealloc(Region *self) {
     PyTypeObject *type = Py_TYPE(self);
     if (PyType_IS_GC(type))
         PyObject_GC_UnTrack(self);
@@ -215,8 +235,7 @@ static int uniform_prot(Region *self, uint8_t *ret) {
     return 0;
 }
 
-static PyObject *region_get_prot(Region *self, void *unused) {
-    (void)unused;
+static PyObject *region_get_prot_inside(Region *self) {
     uint8_t prot;
     if (memprot_region_check_open(self) < 0)
         return NULL;
@@ -228,8 +247,10 @@ static PyObject *region_get_prot(Region *self, void *unused) {
     return PyLong_FromLong(prot);
 }
 
-// protect_pages(first, count, prot)
-static PyObject *region_protect_pages(Region *self, PyObject *args) {
+static MEMPROT_CRITICAL(PyObject *, region_get_prot, (Region * self, void *Py_UNUSED(unused)), self, self)
+
+    // protect_pages(first, count, prot)
+    static PyObject *region_protect_pages_inside(Region *self, PyObject *args) {
     Py_ssize_t first, count;
     int prot, failed;
     if (memprot_region_check_open(self) < 0 || !PyArg_ParseTuple(args, "nni:protect_pages", &first, &count, &prot))
@@ -243,9 +264,11 @@ static PyObject *region_protect_pages(Region *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-// ---- attributes
+static MEMPROT_CRITICAL(PyObject *, region_protect_pages, (Region * self, PyObject *args), self, self, args)
 
-static PyObject *region_get_address(Region *self, void *unused) {
+    // ---- attributes
+
+    static PyObject *region_get_address(Region *self, void *unused) {
     (void)unused;
     return memprot_region_check_open(self) < 0 ? NULL : PyLong_FromUnsignedLongLong(self->address);
 }
@@ -274,10 +297,12 @@ static PyObject *region_at(PyObject *module, PyObject *value) {
     unsigned long long address = PyLong_AsUnsignedLongLong(value);
     if (address == (unsigned long long)-1 && PyErr_Occurred())
         return NULL;
-    for (Region *region = all; region; region = region->next) {
-        if (address - region->map_start < region->map_length && Py_REFCNT(region) > 0)
-            return Py_NewRef(region);
-    }
+    MEMPROT_LOCK(&listing);
+    Region *region = find(address);
+    bool alive = region && memprot_try_reference((PyObject *)region);
+    MEMPROT_UNLOCK(&listing);
+    if (alive)
+        return (PyObject *)region;
     Py_RETURN_NONE;
 }
 
@@ -287,13 +312,12 @@ static PyObject *seal_region(PyObject *module, PyObject *args) {
     unsigned long long start, stop;
     if (!PyArg_ParseTuple(args, "KK:seal_region", &start, &stop))
         return NULL;
-    for (Region *region = all; region; region = region->next) {
-        if (start - region->map_start >= region->map_length || start == stop)
-            continue;
+    MEMPROT_LOCK(&listing);
+    Region *region = start == stop ? NULL : find(start);
+    if (region)
         region->sealed = true;
-        Py_RETURN_TRUE;
-    }
-    Py_RETURN_FALSE;
+    MEMPROT_UNLOCK(&listing);
+    return PyBool_FromLong(region != NULL);
 }
 
 static PyMethodDef region_methods[] = {

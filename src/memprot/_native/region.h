@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+// Its fields are touched in its own critical section; `next`, `before` and `sealed` under the mutex of the list.
 typedef struct Region {
     PyObject_HEAD uintptr_t address; // of byte 0; with guards not always the start of a page
     size_t size;

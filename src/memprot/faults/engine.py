@@ -6,6 +6,7 @@ always raised.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import memprot._native as _native
@@ -148,3 +149,8 @@ def _region_fault(region: _native.Region, address: int, access: int, signal: int
 
 
 _native.set_region_fault(_region_fault)
+
+# What was recorded before a fork is raised after it, on both sides, and not in somebody's function for forks.
+os.register_at_fork(
+    before=_native.fault_withhold, after_in_parent=_native.fault_resume, after_in_child=_native.fault_resume
+)
