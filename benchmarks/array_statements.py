@@ -1,9 +1,14 @@
-"""Statements on the array of a Region, which raise their own faults, against those on a plain array of the same bytes."""
+"""Statements on arrays that raise their own faults: those of a Region, and any while arrays are guarded.
 
+Both are compared with a plain array over the same bytes.
+"""
+
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from measure import Row, interleaved
 
+import memprot._native as _native
 from memprot import PAGE_SIZE, Region
 
 if TYPE_CHECKING:
@@ -38,10 +43,22 @@ def add_in_place(array: Any) -> None:
         array += 1.5
 
 
+def while_guarded(statement: "Callable[[Any], None]", array: Any) -> None:
+    """As while :func:`memprot.guard.enable` holds, but for the guards."""
+    _native.exact_arrays(type(array), type(array.flat))
+    try:
+        statement(array)
+    finally:
+        _native.inexact_arrays()
+
+
 def rows() -> list[Row]:
     import numpy
 
     found = []
+    region = Region(PAGE_SIZE)
+    array = region.array("f8")
+    plain = numpy.asarray(array)
     cases: list[tuple[str, Callable[[Any], None], float | None]] = [
         ("v[i] = x", store, 1.15),
         ("v[i]", load, 1.15),
@@ -49,13 +66,12 @@ def rows() -> list[Row]:
         ("v[a:b]", view, None),
         ("v += x", add_in_place, None),
     ]
-    with Region(PAGE_SIZE) as region:
-        array = region.array("f8")
-        plain = numpy.asarray(array)
-        for what, statement, target in cases:
-            ours, theirs, ratio = interleaved(lambda: statement(array), lambda: statement(plain), RUNS)
-            found.append(Row(f"{what} on Region.array(), against a plain array", ours / STEPS, theirs / STEPS, target))
-        del array, plain
+    for what, statement, target in cases:
+        theirs = partial(statement, plain)
+        ours, other, _ = interleaved(partial(statement, array), theirs, RUNS)
+        found.append(Row(f"{what} on Region.array(), against a plain array", ours / STEPS, other / STEPS, target))
+        ours, other, _ = interleaved(partial(while_guarded, statement, plain), theirs, RUNS)
+        found.append(Row(f"{what} while arrays are guarded, against not", ours / STEPS, other / STEPS, 1.15))
     return found
 
 

@@ -2,6 +2,8 @@
 
 #include "calls.h"
 #include "epoch.h"
+#include "overlay_close.h"
+#include "overlay_hold.h"
 #include "page.h"
 #include "ranges.h"
 #include "record.h"

@@ -129,7 +129,7 @@ static bool is_behind_call(const ucontext_t *context, uintptr_t back, uintptr_t 
 // May run in a signal handler.
 bool memprot_call_site_find(const ucontext_t *context, struct memprot_call_site *ret) {
     const greg_t *gregs = context->uc_mcontext.gregs;
-    uintptr_t stack = (uintptr_t)gregs[REG_RSP], target = (uintptr_t)gregs[REG_RIP];
+    uintptr_t stack = memprot_context_stack(context), target = (uintptr_t)gregs[REG_RIP];
     *ret = (struct memprot_call_site){.stack = stack + sizeof stack, .frame = (uintptr_t)gregs[REG_RBP]};
     return load_word(stack, &ret->back) && is_in_code(ret->back - 1) &&
            is_behind_call(context, ret->back, ret->stack, &target);
@@ -161,7 +161,7 @@ static bool is_return_address(const ucontext_t *context, uintptr_t slot, struct 
 // Where a jump was made from is not known. Whoever called that function is, by its frame pointer if it has one, or else
 // by the first return address on the stack. May run in a signal handler.
 static bool find_caller(const ucontext_t *context, struct memprot_call_site *ret) {
-    uintptr_t stack = (uintptr_t)context->uc_mcontext.gregs[REG_RSP], frame;
+    uintptr_t stack = memprot_context_stack(context), frame;
     *ret = (struct memprot_call_site){.frame = (uintptr_t)context->uc_mcontext.gregs[REG_RBP]};
     if (is_return_address(context, stack, ret))
         return true;
@@ -184,9 +184,6 @@ static void pretend(ucontext_t *context, uintptr_t instruction, uintptr_t stack,
     context->uc_mcontext.gregs[REG_RSP] = (greg_t)stack;
     context->uc_mcontext.gregs[REG_RBP] = (greg_t)frame;
 }
-
-// May run in a signal handler.
-static uintptr_t stack_of(const ucontext_t *context) { return (uintptr_t)context->uc_mcontext.gregs[REG_RSP]; }
 
 // May run in a signal handler.
 static uintptr_t frame_of(const ucontext_t *context) { return (uintptr_t)context->uc_mcontext.gregs[REG_RBP]; }
@@ -247,9 +244,6 @@ static void pretend(ucontext_t *context, uintptr_t instruction, uintptr_t stack,
 }
 
 // May run in a signal handler.
-static uintptr_t stack_of(const ucontext_t *context) { return context->uc_mcontext.sp; }
-
-// May run in a signal handler.
 static uintptr_t frame_of(const ucontext_t *context) { return context->uc_mcontext.regs[FRAME]; }
 
 #endif
@@ -262,7 +256,7 @@ uint32_t memprot_call_site_backtrace(ucontext_t *context, uintptr_t *pcs, uint32
         return 0;
     pcs[0] = site.back;
     uintptr_t instruction = *memprot_context_instruction(context);
-    uintptr_t stack = stack_of(context), frame = frame_of(context);
+    uintptr_t stack = memprot_context_stack(context), frame = frame_of(context);
     pretend(context, site.back - 1, site.stack, site.frame);
     uint32_t count = memprot_backtrace(site.back - 1, pcs, capacity);
     pretend(context, instruction, stack, frame);

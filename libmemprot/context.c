@@ -39,6 +39,15 @@ uintptr_t *memprot_context_instruction(ucontext_t *context) {
 #endif
 }
 
+// May run in a signal handler.
+uintptr_t memprot_context_stack(const ucontext_t *context) {
+#if defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+#elif defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext.sp;
+#endif
+}
+
 #if defined(__x86_64__)
 // Where the kernel's frame has the rights: struct _fpx_sw_bytes and struct _xstate in
 // arch/x86/include/uapi/asm/sigcontext.h, and what the processor says of its own part. May run in a signal handler.

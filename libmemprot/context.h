@@ -11,6 +11,9 @@ enum memprot_access memprot_context_access(const ucontext_t *context, uintptr_t 
 /// The instruction pointer, to read and to set. May run in a signal handler.
 uintptr_t *memprot_context_instruction(ucontext_t *context);
 
+/// The stack pointer. May run in a signal handler.
+uintptr_t memprot_context_stack(const ucontext_t *context);
+
 /// The rights that the interrupted code has to protection keys, as the register holds them, to read and to set; NULL
 /// where there are none. May run in a signal handler.
 unsigned *memprot_context_key_rights(const ucontext_t *context);

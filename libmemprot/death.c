@@ -1,6 +1,8 @@
 // The process is about to die of a fault: somebody has to say why.
 #include "death.h"
 
+#include "stack_overflow.h"
+
 #include <sched.h>
 
 // Who tells why the process dies: nobody yet, a thread by its id, or NOBODY_ANY_MORE when it has been told.
@@ -34,8 +36,10 @@ static void tell(siginfo_t *info) {
     while (to && told.stage != DONE) {
         switch (told.stage++) {
         case FILLING:
-            if (told.record)
+            if (told.record) {
+                told.record->stack_overflow = memprot_is_stack_overflow(info, told.context);
                 memprot_fault_fill(told.record, info, told.context, told.overlay);
+            }
             break;
         case DESCRIBING:
             if (told.record)

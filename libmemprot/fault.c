@@ -12,28 +12,24 @@
 #include "fault_bus.h"
 #include "fault_call.h"
 #include "fault_key.h"
+#include "forbidden.h"
 #include "guard.h"
 #include "key_rights.h"
+#include "overlay_close.h"
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
-#include "ranges.h"
 #include "write_back.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 // Nothing here is a lock: the handler runs on whatever the thread was doing.
 static _Atomic(const struct memprot_fault_hooks *) hooks;
-static atomic_int process_policy;
-static atomic_int scopes;
-
-static atomic_bool installed;
 
 static _Thread_local struct {
     struct memprot_burst burst;
@@ -54,8 +50,10 @@ struct memprot_burst *memprot_fault_burst(void) { return &self.burst; }
 const struct memprot_fault_hooks *memprot_fault_current_hooks(void) { return atomic_load(&hooks); }
 
 // May run in a signal handler.
-static enum memprot_policy effective_policy(void) {
-    return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
+struct memprot_ruling memprot_fault_rule(const struct memprot_overlay *overlay) {
+    const struct memprot_fault_hooks *to = atomic_load(&hooks);
+    enum memprot_policy own = overlay ? memprot_overlay_policy(overlay) : MEMPROT_POLICY_NONE;
+    return memprot_policy_rule(own, memprot_fault_thread(), to ? to->outer : NULL);
 }
 
 // How much of the access is forbidden: from the address that faulted to its end, or to where its block begins. Zero
@@ -87,6 +85,7 @@ void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, uc
     record->address = (uintptr_t)info->si_addr;
     record->key = memprot_fault_true_key(info, overlay);
     record->access = memprot_context_access(context, record->address);
+    record->contexts = 0;
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
     if (overlay && overlay->object)
         record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
@@ -117,14 +116,15 @@ static void include(struct memprot_record *record, size_t first, size_t count) {
 // them each time. Or one of these pages again, which was closed for a thread that may use it. May run in a signal
 // handler.
 static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page, enum memprot_access access,
-                                           const struct memprot_blocked *blocked) {
+                                           const struct memprot_blocked *blocked, const struct memprot_ruling *ruling) {
     struct memprot_record *record = self.burst.record;
     enum memprot_opening opening = MEMPROT_REFUSED; // another access
     if (!record || !memprot_record_hold(record, self.burst.sequence))
         return opening;
     bool after = page == record->first + record->count, before = page + 1 == record->first;
     bool again = blocked->key != MEMPROT_NO_KEY && page - record->first < record->count;
-    if (record->overlay == overlay && record->access == access && (after || before || again)) {
+    bool alike = record->access == access && memprot_record_is_of(record, ruling);
+    if (record->overlay == overlay && alike && (after || before || again)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
         opening = memprot_overlay_open(overlay, page, blocked, self.burst.window, before ? -1 : 1, &first, &count);
@@ -137,10 +137,22 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     return opening;
 }
 
+// May run in a signal handler.
+void memprot_fault_report(struct memprot_record *record, const struct memprot_ruling *ruling) {
+    const struct memprot_fault_hooks *to = atomic_load(&hooks);
+    memprot_record_count(record);
+    record->ruling = *ruling;
+    int owner = memprot_record_owner(ruling, to ? to->describe(record, ruling->policy) : MEMPROT_OWNER_ANYONE);
+    memprot_record_route(record, owner);
+    memprot_record_publish(record);
+    if (to)
+        to->deliver(owner, ruling->policy);
+}
+
 // Few records are left: one that this thread has answers for these pages as well. May run in a signal
 // handler.
-static bool fold(const struct memprot_let_through *opened) {
-    struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), opened->overlay);
+static bool fold(const struct memprot_let_through *opened, const struct memprot_ruling *ruling) {
+    struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), opened->overlay, ruling);
     if (!record)
         return false;
     if (opened->overlay && record->overlay) {
@@ -159,10 +171,11 @@ static bool fold(const struct memprot_let_through *opened) {
 
 // May run in a signal handler.
 bool memprot_fault_tell(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
-                        enum memprot_policy policy, const struct memprot_let_through *opened, unsigned *rights) {
+                        const struct memprot_ruling *ruling, const struct memprot_let_through *opened,
+                        unsigned *rights) {
     self.attempts = 0;
     struct memprot_record *record = memprot_record_begin(false);
-    if (!record && fold(opened)) {
+    if (!record && fold(opened, ruling)) {
         memprot_fault_grant(rights);
         return true;
     }
@@ -180,14 +193,8 @@ bool memprot_fault_tell(siginfo_t *info, ucontext_t *context, struct memprot_ove
     record->first = opened->first;
     record->count = opened->count;
     memprot_fault_add_hole(record, opened->hole);
-    memprot_record_count(record);
-    const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
-    memprot_record_route(record, owner);
     self.burst = (struct memprot_burst){record, record->sequence, .window = 1};
-    memprot_record_publish(record);
-    if (to)
-        to->deliver(owner, policy);
+    memprot_fault_report(record, ruling);
     return true;
 }
 
@@ -203,12 +210,14 @@ bool memprot_fault_try_again(ucontext_t *context, uintptr_t address) {
 }
 
 // May run in a signal handler.
-static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, enum memprot_policy policy) {
+static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
+                    const struct memprot_ruling *ruling) {
     uintptr_t address = (uintptr_t)info->si_addr;
     enum memprot_access access = memprot_context_access(context, address);
     if (access == MEMPROT_EXECUTE)
-        return memprot_fault_recover_call(info, context, overlay, policy);
-    struct memprot_blocked blocked = {.write = access == MEMPROT_WRITE, .key = memprot_fault_key(info)};
+        return memprot_fault_recover_call(info, context, overlay, ruling);
+    struct memprot_blocked blocked = {
+        .write = access == MEMPROT_WRITE, .key = memprot_fault_key(info), .fate = memprot_overlay_fate(ruling->policy)};
     unsigned *rights = blocked.key != MEMPROT_NO_KEY ? memprot_context_key_rights(context) : NULL;
     if (blocked.key != MEMPROT_NO_KEY && !rights)
         return false;
@@ -216,7 +225,7 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     size_t page = (address - overlay->start) / memprot_page_size();
     struct memprot_let_through opened = {.overlay = overlay, .first = page, .count = 1};
     memprot_hole_put_back(memprot_page_floor(address), address + 1); // what is opened is the memory, not zeros over it
-    enum memprot_opening continued = continue_burst(overlay, page, access, &blocked);
+    enum memprot_opening continued = continue_burst(overlay, page, access, &blocked, ruling);
     if (continued == MEMPROT_RETRY)
         return memprot_fault_try_again(context, address);
     if (continued == MEMPROT_OPENED || continued == MEMPROT_OPEN_FOR_OTHERS) {
@@ -229,26 +238,26 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     case MEMPROT_OPEN_FOR_OTHERS:
         break; // one more access that is forbidden, to a page that is open already
     case MEMPROT_WITHOUT_BYTES:
-        opened = (struct memprot_let_through){.overlay = NULL};
-        if (memprot_bus_open_blocked(address, &opened.hole) != MEMPROT_BUS_OPENED)
-            return memprot_fault_try_again(context, address);
-        break;
+        opened.overlay = NULL;
+        if (memprot_bus_open_blocked(address, &opened.hole) == MEMPROT_BUS_OPENED)
+            break;
+        return memprot_fault_try_again(context, address);
     case MEMPROT_REFUSED:
         return false;
     case MEMPROT_RETRY:
     case MEMPROT_ALLOWED:
         return memprot_fault_try_again(context, address);
     }
-    return memprot_fault_tell(info, context, overlay, policy, &opened, rights);
+    return memprot_fault_tell(info, context, overlay, ruling, &opened, rights);
 }
 
 static void before_fork(void) {
+    memprot_policy_before_fork();
     memprot_epoch_before_fork();
-    memprot_hole_lock();
 }
 
 static void after_fork_in_parent(void) {
-    memprot_hole_unlock();
+    memprot_policy_after_fork();
     memprot_epoch_after_fork_in_parent();
 }
 
@@ -260,7 +269,7 @@ static void after_fork_in_child(void) {
     memprot_epoch_after_fork_in_child();
     memprot_write_back_close_descriptor();
     memprot_own_maps_close();
-    memprot_hole_unlock();
+    memprot_policy_after_fork_in_child(parent_thread, memprot_fault_thread());
     memprot_record_after_fork(parent_thread, memprot_fault_thread());
 }
 
@@ -269,22 +278,12 @@ static void watch_forks(void) {
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-// The data between a pool's guards is not the pool's to open, but it may have been protected by itself. May run in a
-// signal handler.
-static struct memprot_overlay *overlay_at(uintptr_t address) {
-    struct memprot_overlay *pool = memprot_guard_overlay_at(address);
-    if (pool && atomic_load(&pool->state[(address - pool->start) / memprot_page_size()]) != MEMPROT_PAGE_FOREIGN)
-        return pool;
-    struct memprot_overlay *overlay = memprot_ranges_find(address);
-    return overlay ? overlay : pool;
-}
-
 // One of our own accessors fails, unless what it met is none of its thread's business. May run in a signal handler.
 static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uintptr_t fixup) {
     int key = memprot_fault_key(info);
     if (memprot_has_key_rights() && !self.inside) {
         int token = memprot_epoch_enter();
-        struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+        struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
         key = memprot_fault_true_key(info, overlay);
         bool permitted = overlay && memprot_fault_is_permitted(info, context, overlay);
         memprot_epoch_leave(token);
@@ -297,15 +296,13 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 
 // May run in a signal handler.
 static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
-    enum memprot_policy policy = effective_policy();
-    bool recovers = policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG;
+    struct memprot_ruling ruling = memprot_fault_rule(overlay);
+    bool recovers = memprot_policy_recovers(ruling.policy);
     if (info->si_signo == SIGBUS)
-        return recovers && memprot_fault_recover_bus(info, context, overlay, policy);
-    if (!overlay)
-        return false;
-    if (memprot_fault_is_permitted(info, context, overlay))
+        return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling);
+    if (overlay && memprot_fault_is_permitted(info, context, overlay))
         return memprot_fault_try_again(context, (uintptr_t)info->si_addr);
-    return recovers && recover(info, context, overlay, policy);
+    return overlay && recovers && recover(info, context, overlay, &ruling);
 }
 
 // May run in a signal handler.
@@ -332,7 +329,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     unsigned rights = memprot_key_rights_read();
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
     int token = memprot_epoch_enter();
-    struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+    struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
     bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);
     self.inside = false;
@@ -346,34 +343,32 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     errno = error;
 }
 
-int memprot_fault_install(void) {
+void memprot_fault_prepare(void) {
     static pthread_once_t forks = PTHREAD_ONCE_INIT;
     pthread_once(&forks, watch_forks);
-    memprot_backtrace_prepare();
-    if (memprot_chain_install(handle) < 0)
-        return -1;
-    atomic_store(&installed, true);
-    return 0;
 }
 
-int memprot_fault_uninstall(void) {
-    if (!atomic_exchange(&installed, false))
-        return 0;
+int memprot_fault_install(void) {
+    memprot_fault_prepare();
+    memprot_backtrace_prepare();
+    return memprot_chain_install(handle, SIGSEGV) < 0 ? -1 : memprot_chain_install(handle, SIGBUS);
+}
+
+int memprot_fault_install_for_files(void) {
+    memprot_fault_prepare();
+    memprot_backtrace_prepare();
+    return memprot_chain_install(handle, SIGBUS);
+}
+
+int memprot_fault_uninstall(bool but_for_files) {
     memprot_write_back_close_descriptor();
     memprot_own_key_free();
-    return memprot_chain_uninstall();
+    if (memprot_chain_uninstall(SIGSEGV) < 0)
+        return -1;
+    return but_for_files ? 0 : memprot_chain_uninstall(SIGBUS);
 }
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
-
-void memprot_fault_set_policy(enum memprot_policy policy) { atomic_store(&process_policy, policy); }
-
-void memprot_fault_enter_scope(void) { atomic_fetch_add(&scopes, 1); }
-
-void memprot_fault_leave_scope(void) { atomic_fetch_sub(&scopes, 1); }
-
-// May run in a signal handler.
-bool memprot_fault_in_scope(void) { return atomic_load(&scopes) > 0; }
 
 // May run in a signal handler.
 int memprot_fault_thread(void) {

@@ -51,11 +51,11 @@ static enum memprot_bus_opening continue_hole(const siginfo_t *info, const struc
 
 // May run in a signal handler.
 bool memprot_fault_recover_bus(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
-                               enum memprot_policy policy) {
+                               const struct memprot_ruling *ruling) {
     uintptr_t address = (uintptr_t)info->si_addr;
     struct memprot_let_through opened = {.overlay = NULL};
     struct memprot_overlay *owner = is_foreign(overlay, address) ? NULL : overlay;
-    if (!owner && !memprot_fault_in_scope())
+    if (!owner && !memprot_scope_is_any_open())
         return false; // only a scope answers for files that the program has mapped by itself
     if (continue_hole(info, owner, memprot_context_access(context, address)) == MEMPROT_BUS_OPENED)
         return true;
@@ -63,5 +63,5 @@ bool memprot_fault_recover_bus(siginfo_t *info, ucontext_t *context, struct memp
     // Zeros that another thread was given are this one's to report as well.
     if (opening == MEMPROT_BUS_REFUSED || (opening == MEMPROT_BUS_RETRY && !memprot_fault_try_again(context, address)))
         return false;
-    return memprot_fault_tell(info, context, owner, policy, &opened, NULL);
+    return memprot_fault_tell(info, context, owner, ruling, &opened, NULL);
 }

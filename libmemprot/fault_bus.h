@@ -10,4 +10,4 @@ void memprot_fault_add_hole(struct memprot_record *record, struct memprot_hole *
 /// file's.
 /// @param overlay that answers for the address, or NULL. May run in a signal handler.
 bool memprot_fault_recover_bus(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
-                               enum memprot_policy policy);
+                               const struct memprot_ruling *ruling);

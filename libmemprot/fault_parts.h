@@ -38,4 +38,5 @@ bool memprot_fault_try_again(ucontext_t *context, uintptr_t address);
 /// @param rights as memprot_fault_grant() takes them.
 /// @return whether the access may go on. May run in a signal handler.
 bool memprot_fault_tell(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
-                        enum memprot_policy policy, const struct memprot_let_through *opened, unsigned *rights);
+                        const struct memprot_ruling *ruling, const struct memprot_let_through *opened,
+                        unsigned *rights);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -35,6 +36,14 @@ bool memprot_hole_lock(void) {
 void memprot_hole_unlock(void) {
     locked_here = false;
     atomic_store_explicit(&locked, false, memory_order_release);
+}
+
+static void lock_for_fork(void) { (void)memprot_hole_lock(); }
+
+// Registered first, and so taken when no handler is at work any more, and given back before any is in the child.
+__attribute__((constructor)) static void watch_forks(void) {
+    // Should there be no memory for it, a child may inherit zeros that nobody takes away.
+    (void)pthread_atfork(lock_for_fork, memprot_hole_unlock, memprot_hole_unlock);
 }
 
 // May run in a signal handler.

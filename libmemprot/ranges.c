@@ -80,6 +80,7 @@ struct memprot_overlay *memprot_ranges_find(uintptr_t address) {
     return NULL;
 }
 
+// May run in a signal handler.
 struct memprot_overlay *memprot_ranges_next(uintptr_t address, uintptr_t *start, uintptr_t *stop) {
     struct memprot_overlay *found = NULL;
     int high = atomic_load(&used);

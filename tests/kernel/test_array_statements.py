@@ -1,13 +1,15 @@
 """Statements on the array of a Region raise the faults they meet themselves, be they the last in their try block."""
 
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults
+
+if TYPE_CHECKING:
+    import subprocess
 
 numpy = pytest.importorskip("numpy")
 
@@ -243,9 +245,8 @@ print(len(seen) > 0, flush=True)
 
 def test_another_error_of_the_statement_is_the_faults_context(region: Region) -> None:
     v = region.array("f8")
-    with region.protected("---"), catch_faults(), pytest.raises(FaultError) as caught:
-        with numpy.errstate(divide="raise"):
-            1.0 / v
+    with region.protected("---"), catch_faults(), pytest.raises(FaultError) as caught, numpy.errstate(divide="raise"):
+        1.0 / v
     assert isinstance(caught.value.__context__, FloatingPointError)
 
 

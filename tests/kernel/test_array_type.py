@@ -71,7 +71,7 @@ PLAIN: dict[str, Make] = {
     "deep in a list": lambda v: copy.deepcopy([v])[0],
     "pickle": lambda v: pickle.loads(pickle.dumps(v)),
     "old pickle": lambda v: pickle.loads(pickle.dumps(v, 2)),
-    "pickle out of band": lambda v: pickle.loads(pickle.dumps(v, 5, buffer_callback=list().append), buffers=[v]),
+    "pickle out of band": lambda v: pickle.loads(pickle.dumps(v, 5, buffer_callback=[].append), buffers=[v]),
     "pickled flat": lambda v: pickle.loads(pickle.dumps(v.reshape(4, -1).T)),
     "converted": lambda v: v.astype("f4"),
     "swapped": lambda v: v.byteswap(),
@@ -199,8 +199,10 @@ def test_references_to_it_are_counted(region: Region) -> None:
             array[4:] = 1
             make(array)
     gc.collect()
-    assert [sys.getrefcount(object_) - 50 <= count for object_, count in zip(
-        (type(array), numpy.ndarray, region), counts, strict=True)] == [True] * 3
+    assert [
+        sys.getrefcount(object_) - 50 <= count
+        for object_, count in zip((type(array), numpy.ndarray, region), counts, strict=True)
+    ] == [True] * 3
     assert sys.getrefcount(array) == 2
     del array
     assert noted() is None

@@ -224,9 +224,14 @@ def test_a_scope_cannot_be_opened_twice_at_once() -> None:
         pass
 
 
-def test_a_scope_takes_no_arguments() -> None:
+def test_a_scope_takes_a_policy_and_nothing_else() -> None:
+    for wrong in ((1,), ("raise", "log"), (None,)):
+        with pytest.raises(TypeError):
+            catch_faults(*wrong)
     with pytest.raises(TypeError):
-        catch_faults(1)  # type: ignore[call-arg]
+        catch_faults(kind="raise")  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="'cry' is no fault policy"):
+        catch_faults("cry")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         catch_faults().__exit__()
 

@@ -72,6 +72,7 @@ def test_what_is_unknown_is_null_and_never_left_out() -> None:
         "thread": {"id": 4242, "name": None},
         "mapping": {"start": "0x1000", "stop": "0x2000", "prot": "rw-", "path": None},
         "file": None,
+        "depth": None,
     }
 
 

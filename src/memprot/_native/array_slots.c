@@ -13,9 +13,17 @@ static struct {
     PySequenceMethods sequence;
     PyMappingMethods mapping, flat_mapping;
     richcmpfunc compare, flat_compare;
-    setattrofunc set_attribute;
     iternextfunc flat_next;
 } plain;
+
+// Those of its attributes that write to the array's memory when they are set.
+static const char *const attribute_names[] = {
+    [MEMPROT_ARRAY_FLAT] = "flat", [MEMPROT_ARRAY_REAL] = "real", [MEMPROT_ARRAY_IMAG] = "imag"};
+enum { ATTRIBUTES = sizeof attribute_names / sizeof *attribute_names };
+static struct {
+    PyGetSetDescrObject *descriptor;
+    PyGetSetDef *plain, checked;
+} attributes[ATTRIBUTES];
 
 // ---- what every operation does last
 
@@ -139,8 +147,14 @@ static PyObject *compare(PyObject *left, PyObject *right, int operator) {
     return checked(plain.compare(left, right, operator));
 }
 
-static int set_attribute(PyObject *self, PyObject *name, PyObject *value) {
-    return checked_status(plain.set_attribute(self, name, value));
+static PyObject *get_attribute(PyObject *self, void *definition) {
+    const PyGetSetDef *attribute = definition;
+    return attribute->get(self, attribute->closure);
+}
+
+static int set_attribute(PyObject *self, PyObject *value, void *definition) {
+    const PyGetSetDef *attribute = definition;
+    return checked_status(attribute->set(self, value, attribute->closure));
 }
 
 static PyObject *flat_subscript(PyObject *self, PyObject *key) {
@@ -170,15 +184,32 @@ static PyMappingMethods mapping, flat_mapping;
     if (sequence.slot)                                                                                                 \
         sequence.slot = slot;
 
+static bool has_mapping(const PyTypeObject *type) {
+    return type->tp_as_mapping && type->tp_as_mapping->mp_subscript && type->tp_as_mapping->mp_ass_subscript &&
+           type->tp_richcompare;
+}
+
+static bool has_attributes(PyTypeObject *ndarray) {
+    for (int i = 0; i < ATTRIBUTES; i++) {
+        PyObject *found = PyDict_GetItemString(ndarray->tp_dict, attribute_names[i]);
+        if (!found || !Py_IS_TYPE(found, &PyGetSetDescr_Type) || !((PyGetSetDescrObject *)found)->d_getset->set)
+            return false;
+        attributes[i].descriptor = (PyGetSetDescrObject *)found;
+        attributes[i].checked = *(attributes[i].plain = attributes[i].descriptor->d_getset);
+        attributes[i].checked.get = get_attribute;
+        attributes[i].checked.set = set_attribute;
+        attributes[i].checked.closure = attributes[i].plain;
+    }
+    return true;
+}
+
 int memprot_array_slots_learn(PyTypeObject *ndarray, PyTypeObject *flat_iterator) {
     if (plain.array == ndarray && plain.flat == flat_iterator)
         return 0;
-    if (plain.array || !ndarray->tp_as_number || !ndarray->tp_as_sequence || !ndarray->tp_as_mapping ||
-        !ndarray->tp_as_mapping->mp_subscript || !ndarray->tp_as_mapping->mp_ass_subscript ||
-        !ndarray->tp_richcompare || !ndarray->tp_setattro || !flat_iterator->tp_as_mapping ||
-        !flat_iterator->tp_as_mapping->mp_subscript || !flat_iterator->tp_as_mapping->mp_ass_subscript ||
-        !flat_iterator->tp_richcompare || !flat_iterator->tp_iternext) {
-        PyErr_SetString(PyExc_RuntimeError, "these are not the types of arrays and flat iterators of one NumPy");
+    if (plain.array || (ndarray->tp_flags | flat_iterator->tp_flags) & Py_TPFLAGS_HEAPTYPE || !ndarray->tp_as_number ||
+        !ndarray->tp_as_sequence || !has_mapping(ndarray) || !has_mapping(flat_iterator) ||
+        !flat_iterator->tp_iternext || !has_attributes(ndarray)) {
+        PyErr_SetString(PyExc_RuntimeError, "this NumPy's arrays are built in a way that memprot does not know");
         return -1;
     }
     plain.array = ndarray;
@@ -188,7 +219,6 @@ int memprot_array_slots_learn(PyTypeObject *ndarray, PyTypeObject *flat_iterator
     mapping = plain.mapping = *(plain.mapping_methods = ndarray->tp_as_mapping);
     flat_mapping = plain.flat_mapping = *(plain.flat_mapping_methods = flat_iterator->tp_as_mapping);
     plain.compare = ndarray->tp_richcompare;
-    plain.set_attribute = ndarray->tp_setattro;
     plain.flat_compare = flat_iterator->tp_richcompare;
     plain.flat_next = flat_iterator->tp_iternext;
     // What the array has not its subclass must not have either.
@@ -210,18 +240,27 @@ int memprot_array_slots_learn(PyTypeObject *ndarray, PyTypeObject *flat_iterator
 // Whole tables take each other's place, each by one store: other threads use them meanwhile.
 #define STORE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELEASE)
 
+PyGetSetDef memprot_array_attribute(enum memprot_array_attribute which) { return attributes[which].checked; }
+
 void memprot_array_slots_give(PyTypeObject *array) {
     STORE(array->tp_as_number, &number);
     STORE(array->tp_as_sequence, &sequence);
     STORE(array->tp_as_mapping, &mapping);
     STORE(array->tp_richcompare, compare);
-    STORE(array->tp_setattro, set_attribute);
 }
 
 void memprot_array_slots_give_flat(PyTypeObject *flat_iterator) {
     STORE(flat_iterator->tp_as_mapping, &flat_mapping);
     STORE(flat_iterator->tp_richcompare, flat_compare);
     STORE(flat_iterator->tp_iternext, flat_next);
+}
+
+void memprot_array_slots_replace(void) {
+    memprot_array_slots_give(plain.array);
+    memprot_array_slots_give_flat(plain.flat);
+    // Not tp_setattro: object.__setattr__ refuses objects whose type has one of its own.
+    for (int i = 0; i < ATTRIBUTES; i++)
+        STORE(attributes[i].descriptor->d_getset, &attributes[i].checked);
 }
 
 #define TAKE_BACK(place, ours, theirs)                                                                                 \
@@ -237,7 +276,8 @@ void memprot_array_slots_take_back(void) {
     TAKE_BACK(plain.array->tp_as_sequence, &sequence, plain.sequence_methods);
     TAKE_BACK(plain.array->tp_as_mapping, &mapping, plain.mapping_methods);
     TAKE_BACK(plain.array->tp_richcompare, compare, plain.compare);
-    TAKE_BACK(plain.array->tp_setattro, set_attribute, plain.set_attribute);
+    for (int i = 0; i < ATTRIBUTES; i++)
+        TAKE_BACK(attributes[i].descriptor->d_getset, &attributes[i].checked, attributes[i].plain);
     TAKE_BACK(plain.flat->tp_as_mapping, &flat_mapping, plain.flat_mapping_methods);
     TAKE_BACK(plain.flat->tp_richcompare, flat_compare, plain.flat_compare);
     TAKE_BACK(plain.flat->tp_iternext, flat_next, plain.flat_next);

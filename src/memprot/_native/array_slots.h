@@ -11,11 +11,19 @@
 /// @return 0, or -1 with a Python exception set.
 int memprot_array_slots_learn(PyTypeObject *ndarray, PyTypeObject *flat_iterator);
 
-/// Gives a type of arrays, or of flat iterators, the operations that look; numpy.ndarray itself may be one.
+/// Gives a type of arrays, or of flat iterators, the operations that look. The following all come after learning.
 void memprot_array_slots_give(PyTypeObject *array);
 void memprot_array_slots_give_flat(PyTypeObject *flat_iterator);
 
-/// Gives numpy.ndarray and its flat iterator back what is theirs, where nobody else has replaced it meanwhile.
+enum memprot_array_attribute { MEMPROT_ARRAY_FLAT, MEMPROT_ARRAY_REAL, MEMPROT_ARRAY_IMAG };
+
+/// An attribute of an array that looks when it has been set.
+PyGetSetDef memprot_array_attribute(enum memprot_array_attribute which);
+
+/// Gives them to numpy.ndarray itself.
+void memprot_array_slots_replace(void);
+
+/// Gives numpy.ndarray back what is its own, where nobody else has replaced it meanwhile.
 void memprot_array_slots_take_back(void);
 
 /// What every operation does last: raises the calling thread's fault, if one waits.

@@ -18,7 +18,7 @@ struct array {
 };
 
 static PyTypeObject *ndarray;
-static PyObject *get_flat, *reduce, *reduce_ex, *view;
+static PyObject *reduce, *reduce_ex, *view;
 
 static PyTypeObject array_type, flat_type;
 
@@ -76,19 +76,15 @@ static PyObject *array_reduce(PyObject *self, PyObject *unused) {
 
 static PyObject *array_reduce_ex(PyObject *self, PyObject *protocol) { return call_plain(reduce_ex, self, protocol); }
 
+static PyGetSetDef flat_attribute;
+
 static PyObject *flat(PyObject *self, void *unused) {
     (void)unused;
-    descrgetfunc get = Py_TYPE(get_flat)->tp_descr_get;
-    PyObject *iterator = get(get_flat, self, (PyObject *)Py_TYPE(self));
+    PyObject *iterator = flat_attribute.get(self, flat_attribute.closure);
     // Nobody else has it yet, and both types are static: neither counts its objects.
     if (iterator && Py_TYPE(iterator) == flat_type.tp_base)
         Py_SET_TYPE(iterator, &flat_type);
     return iterator;
-}
-
-static int set_flat(PyObject *self, PyObject *value, void *unused) {
-    (void)unused;
-    return Py_TYPE(get_flat)->tp_descr_set(get_flat, self, value);
 }
 
 // Where several arrays take part the result is of the type that ranks first. This one ranks below every other, as plain
@@ -108,7 +104,9 @@ static PyMethodDef array_methods[] = {
 
 static PyGetSetDef array_attributes[] = {
     {"__array_priority__", priority, NULL, "The rank among the types of arrays that an operation combines.", NULL},
-    {"flat", flat, set_flat, "A flat iterator over the array, which can be indexed and assigned to.", NULL},
+    {NULL, NULL, NULL, NULL, NULL}, // flat, real, imag
+    {NULL, NULL, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -134,24 +132,20 @@ static int ready(PyTypeObject *type, PyTypeObject *base) {
     return PyType_Ready(type);
 }
 
-static PyObject *from_dictionary(PyTypeObject *type, const char *name) {
-    PyObject *found = PyObject_GetAttrString((PyObject *)type, name);
-    if (found && strcmp(name, "flat") == 0 && !Py_TYPE(found)->tp_descr_set)
-        Py_SETREF(found, PyErr_Format(PyExc_RuntimeError, "this NumPy's arrays have no attribute flat to build on"));
-    return found;
-}
-
 static int prepare(PyTypeObject *array, PyTypeObject *flat_iterator) {
-    if ((array->tp_flags | flat_iterator->tp_flags) & Py_TPFLAGS_HEAPTYPE ||
-        array->tp_basicsize < (Py_ssize_t)sizeof(struct array)) {
-        PyErr_SetString(PyExc_RuntimeError, "this NumPy's arrays are built in a way that memprot does not know");
+    if (array->tp_basicsize < (Py_ssize_t)sizeof(struct array)) {
+        PyErr_SetString(PyExc_RuntimeError, "this NumPy's arrays are smaller than memprot knows them");
         return -1;
     }
-    if (memprot_array_slots_learn(array, flat_iterator) < 0)
+    if (memprot_array_slots_learn(array, flat_iterator) < 0 ||
+        !(reduce = PyObject_GetAttrString((PyObject *)array, "__reduce__")) ||
+        !(reduce_ex = PyObject_GetAttrString((PyObject *)array, "__reduce_ex__")) ||
+        !(view = PyObject_GetAttrString((PyObject *)array, "view")))
         return -1;
-    if (!(get_flat = from_dictionary(array, "flat")) || !(reduce = from_dictionary(array, "__reduce__")) ||
-        !(reduce_ex = from_dictionary(array, "__reduce_ex__")) || !(view = from_dictionary(array, "view")))
-        return -1;
+    for (int which = MEMPROT_ARRAY_FLAT; which <= MEMPROT_ARRAY_IMAG; which++)
+        array_attributes[1 + which] = memprot_array_attribute(which);
+    flat_attribute = memprot_array_attribute(MEMPROT_ARRAY_FLAT);
+    array_attributes[1 + MEMPROT_ARRAY_FLAT].get = flat;
     memprot_array_slots_give(&array_type);
     memprot_array_slots_give_flat(&flat_type);
     if (ready(&array_type, array) < 0 || ready(&flat_type, flat_iterator) < 0)
@@ -171,26 +165,27 @@ static PyObject *type_of_arrays(PyObject *module, PyObject *args) {
     return Py_NewRef((PyObject *)&array_type);
 }
 
-// exact_arrays(ndarray, flatiter, wanted)
+// exact_arrays(ndarray, flatiter)
 static PyObject *exact_arrays(PyObject *module, PyObject *args) {
     (void)module;
     PyTypeObject *array, *flat_iterator;
-    int wanted;
-    if (!PyArg_ParseTuple(args, "O!O!p:exact_arrays", &PyType_Type, &array, &PyType_Type, &flat_iterator, &wanted) ||
+    if (!PyArg_ParseTuple(args, "O!O!:exact_arrays", &PyType_Type, &array, &PyType_Type, &flat_iterator) ||
         memprot_array_slots_learn(array, flat_iterator) < 0)
         return NULL;
-    if (wanted) {
-        memprot_array_slots_give(array);
-        memprot_array_slots_give_flat(flat_iterator);
-    } else {
-        memprot_array_slots_take_back();
-    }
+    memprot_array_slots_replace();
+    Py_RETURN_NONE;
+}
+
+static PyObject *inexact_arrays(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    memprot_array_slots_take_back();
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
     {"array_type", type_of_arrays, METH_VARARGS, DOC_array_type},
     {"exact_arrays", exact_arrays, METH_VARARGS, DOC_exact_arrays},
+    {"inexact_arrays", inexact_arrays, METH_NOARGS, DOC_inexact_arrays},
     {NULL, NULL, 0, NULL},
 };
 

@@ -28,37 +28,6 @@
 enum side { NO_GUARDS, GUARD_RIGHT, GUARD_LEFT };
 enum { GUARD_LENGTH = 64 << 10 };
 
-// Every open region, so that an address finds its owner: changed and walked under the mutex.
-static Region *all;
-static memprot_mutex listing;
-
-void memprot_region_link(Region *self) {
-    memprot_allow_try_reference((PyObject *)self);
-    MEMPROT_LOCK(&listing);
-    self->before = NULL;
-    self->next = all;
-    if (all)
-        all->before = self;
-    all = self;
-    MEMPROT_UNLOCK(&listing);
-}
-
-static void unlink_region(Region *self) {
-    MEMPROT_LOCK(&listing);
-    *(self->before ? &self->before->next : &all) = self->next;
-    if (self->next)
-        self->next->before = self->before;
-    MEMPROT_UNLOCK(&listing);
-}
-
-// The one whose mapping, guards included, holds the address. Called with the mutex held.
-static Region *find(uint64_t address) {
-    Region *region = all;
-    while (region && address - region->map_start >= region->map_length)
-        region = region->next;
-    return region;
-}
-
 // ---- mapping and unmapping
 
 static int map_pages(Region *self, int prot, int fd, off_t offset) {
@@ -199,7 +168,7 @@ static MEMPROT_CRITICAL(int, region_init, (Region * self, PyObject *args, PyObje
                      "cannot close the Region: %zd buffers of it are still in use; release them first", self->exports);
         return NULL;
     }
-    unlink_region(self);
+    memprot_region_unlink(self);
     int failed = release(self);
     memprot_engine_release();
     return failed ? PyErr_SetFromErrno(PyExc_OSError) : Py_NewRef(Py_None);
@@ -214,7 +183,7 @@ static MEMPROT_CRITICAL(PyObject *, region_close, (Region * self, PyObject *Py_U
     if (self->weak_references)
         PyObject_ClearWeakRefs((PyObject *)self);
     if (self->map_start) {
-        unlink_region(self);
+        memprot_region_unlink(self);
         if (release(self) < 0)
             PyErr_WriteUnraisable((PyObject *)self);
         memprot_engine_release();
@@ -266,9 +235,25 @@ static MEMPROT_CRITICAL(PyObject *, region_get_prot, (Region * self, void *Py_UN
 
 static MEMPROT_CRITICAL(PyObject *, region_protect_pages, (Region * self, PyObject *args), self, self, args)
 
-    // ---- attributes
+    // set_policy(number)
+    static PyObject *region_set_policy(Region *self, PyObject *number) {
+    long policy = PyLong_AsLong(number);
+    if ((policy == -1 && PyErr_Occurred()) || memprot_region_check_open(self) < 0)
+        return NULL;
+    if (policy < MEMPROT_POLICY_DIE || policy > MEMPROT_POLICY_NONE)
+        return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", policy, MEMPROT_POLICY_NONE);
+    // Handlers read it as they find it: a fault of this moment may still fall under the one of before.
+    memprot_policy_of_memory(&self->overlay->policy, (enum memprot_policy)policy);
+    memprot_policy_of_memory(&self->guards.policy, (enum memprot_policy)policy);
+    memprot_engine_watch_calls();
+    Py_RETURN_NONE;
+}
 
-    static PyObject *region_get_address(Region *self, void *unused) {
+// ---- attributes
+
+// ---- attributes
+
+static PyObject *region_get_address(Region *self, void *unused) {
     (void)unused;
     return memprot_region_check_open(self) < 0 ? NULL : PyLong_FromUnsignedLongLong(self->address);
 }
@@ -291,40 +276,12 @@ static PyObject *region_get_stack(Region *self, void *unused) {
     return PyLong_FromUnsignedLong(self->stack);
 }
 
-// region_at(address) -> the open Region whose mapping, guards included, holds the address, or None
-static PyObject *region_at(PyObject *module, PyObject *value) {
-    (void)module;
-    unsigned long long address = PyLong_AsUnsignedLongLong(value);
-    if (address == (unsigned long long)-1 && PyErr_Occurred())
-        return NULL;
-    MEMPROT_LOCK(&listing);
-    Region *region = find(address);
-    bool alive = region && memprot_try_reference((PyObject *)region);
-    MEMPROT_UNLOCK(&listing);
-    if (alive)
-        return (PyObject *)region;
-    Py_RETURN_NONE;
-}
-
-// seal_region(start, stop) -> whether that memory is a Region's: it then stays when the Region is closed
-static PyObject *seal_region(PyObject *module, PyObject *args) {
-    (void)module;
-    unsigned long long start, stop;
-    if (!PyArg_ParseTuple(args, "KK:seal_region", &start, &stop))
-        return NULL;
-    MEMPROT_LOCK(&listing);
-    Region *region = start == stop ? NULL : find(start);
-    if (region)
-        region->sealed = true;
-    MEMPROT_UNLOCK(&listing);
-    return PyBool_FromLong(region != NULL);
-}
-
 static PyMethodDef region_methods[] = {
     {"close", (PyCFunction)region_close, METH_NOARGS, DOC_Region_close},
     {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_FASTCALL | METH_KEYWORDS, DOC_Region_read},
     {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_FASTCALL | METH_KEYWORDS, DOC_Region_write},
     {"_split", (PyCFunction)memprot_region_split, METH_VARARGS, DOC_Region__split},
+    {"set_policy", (PyCFunction)region_set_policy, METH_O, DOC_Region_set_policy},
     {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},
 };
@@ -370,17 +327,11 @@ static PyType_Spec region_spec = {
     .slots = region_slots,
 };
 
-static PyMethodDef methods[] = {
-    {"region_at", region_at, METH_O, DOC_region_at},
-    {"seal_region", seal_region, METH_VARARGS, DOC_seal_region},
-    {NULL, NULL, 0, NULL},
-};
-
 int memprot_add_region(PyObject *module) {
     PyObject *type = PyType_FromSpec(&region_spec);
     if (!type)
         return -1;
     int failed = PyModule_AddType(module, (PyTypeObject *)type);
     Py_DECREF(type);
-    return failed ? failed : PyModule_AddFunctions(module, methods);
+    return failed;
 }

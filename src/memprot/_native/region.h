@@ -27,8 +27,9 @@ typedef struct Region {
 /// @return 0, or -1 with ValueError set when the region is closed.
 int memprot_region_check_open(Region *self);
 
-/// Adds it to those that an address is looked up in.
+/// Adds it to those that an address is looked up in, and takes it out (open_regions.c).
 void memprot_region_link(Region *self);
+void memprot_region_unlink(Region *self);
 
 /// Withdraws an overlay, closes its pages and descriptor, and releases what it holds; nothing when it was never made.
 void memprot_region_forget(struct memprot_overlay *overlay);

@@ -42,6 +42,7 @@ def fault_document(record: FaultRecord, count: int = 1) -> dict[str, Json]:
         "thread": {"id": record.thread.id, "name": record.thread.name},
         "mapping": None if record.mapping is None else _mapping(record.mapping),
         "file": None if record.file is None else _file(record.file),
+        "depth": record.depth,
     }
 
 

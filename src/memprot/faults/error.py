@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memprot._native import Region, region_at
+from memprot.faults.cause import cause_at
 from memprot.faults.mapped_file import explain_file, file_beneath
 from memprot.faults.native_record import ACCESSES, NO_KEY, as_record, cause_of, from_row, mapping_at
 
@@ -40,6 +41,9 @@ class FaultError(Exception):
             :func:`memprot.protect`; None where none is known.
         file: the file beneath, where the cause is ``"bus"``: its name as the kernel knows it; else None.
         file_size: how many bytes that file has now; None where nobody can tell.
+        call: the function through which the kernel made the access, such as ``"readv"``; None for the program's own.
+        transferred: how many bytes were moved before the forbidden one; None where that is not known.
+        partial: those bytes, where memprot's own accessors were reading; else None.
         others: further faults of the same thread that were raised together with this one.
 
     Example:
@@ -61,6 +65,9 @@ class FaultError(Exception):
     offset: int | None = None
     file: str | None = None
     file_size: int | None = None
+    call: str | None = None
+    transferred: int | None = None
+    partial: bytes | None = None
     others: tuple[FaultError, ...] = ()
     _row: tuple[Any, ...] | None = None
     _record: FaultRecord | None = None
@@ -68,13 +75,16 @@ class FaultError(Exception):
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, *_ = row
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred, *_ = row
         self = cls()
         self._row = row
         self.address = address
         self.access = ACCESSES[access]
         self.cause = cause_of(signal_number, guard, key)
         self.key = None if key == NO_KEY else key
+        if call is not None:
+            self.call = call
+            self.transferred = transferred
         region = region_at(address)
         if region is not None:
             self.region = region
@@ -85,10 +95,37 @@ class FaultError(Exception):
         return self
 
     @classmethod
-    def _from_accessor(cls, region: Region, address: int, access: int, signal_number: int, key: int) -> FaultError:
+    def _from_copy(cls, address: int, access: Access, transferred: int, partial: bytes | None = None) -> FaultError:
+        self = cls()
+        self.address = address
+        self.access = access
+        self.cause, self.key = cause_at(address, access)
+        self.transferred = transferred
+        self.partial = partial
+        self.region = region_at(address)
+        if self.region is not None:
+            self.offset = address - self.region.address
+        self._look_beneath(0)
+        return self
+
+    @classmethod
+    def _from_accessor(
+        cls,
+        region: Region,
+        address: int,
+        access: int,
+        signal_number: int,
+        key: int,
+        transferred: int,
+        partial: bytes | None,
+    ) -> FaultError:
+        if signal_number == 0:
+            return cls._from_copy(address, ACCESSES[access], transferred, partial)
         self = cls()
         self.address = address
         self.access = ACCESSES[access]
+        self.transferred = transferred
+        self.partial = partial
         start, stop = region.extent
         self.cause = cause_of(signal_number, False, key)
         self.key = None if key == NO_KEY else key

@@ -51,6 +51,11 @@ class NativeRecord(NamedTuple):
     folded: int
     key: int = NO_KEY  # that forbade the access
     code: int = 0  # si_code
+    call: str | None = None  # the function through which the kernel made the access
+    transferred: int = 0  # bytes that it said it had moved
+    policy: int = 1  # that it fell under, as memprot._native.fault_policy numbers it
+    source: int = 0  # of the policy: the number of a scope, 0 the process, -1 the memory
+    scope: int = 0  # the number of the thread's own scope, 0 where it had none
     faults: int = 1  # for how many it stands: those that went on with the same access, and those folded in
 
 
@@ -64,7 +69,8 @@ def from_row(row: tuple[Any, ...]) -> NativeRecord:
     instructions, stack = row[9:11]
     counters = tuple(memoryview(instructions).cast("P"))
     frames = None if stack is None else tuple(_frames_of(stack))
-    return NativeRecord._make((*row[:9], counters, frames, *row[11:]))
+    fields: tuple[Any, ...] = (*row[:9], counters, frames, *row[11:])
+    return NativeRecord(*fields)
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:

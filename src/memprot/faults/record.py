@@ -27,6 +27,7 @@ FaultKind = Literal[
     "key",
     "unmapped",
     "bus",
+    "stack-overflow",
 ]
 Access = Literal["read", "write", "execute"]
 
@@ -154,6 +155,7 @@ class FaultRecord(NamedTuple):
         mapping: what ``address`` lies in.
         key: the protection key that forbade it.
         file: the file beneath, where the kernel could not give the page.
+        depth: how many Python frames were on a stack that ran out; 0 for a thread without Python.
 
     >>> thread = FaultThread(4242, "MainThread")
     >>> FaultRecord("unmapped", "read", 8, 0, None, False, 11, None, None, (), thread, None).kind
@@ -174,3 +176,4 @@ class FaultRecord(NamedTuple):
     mapping: Where | None
     key: int | None = None
     file: MappedFile | None = None
+    depth: int | None = None

@@ -155,7 +155,7 @@ def _end(record: FaultRecord, policy: str) -> Span:
     name = signal_name(record.signal)
     if name is None:
         return "yellow", "It was found without a signal; the program goes on."
-    if record.kind in ("unmapped", "protection", "key", "bus"):
+    if record.kind in ("unmapped", "protection", "key", "bus", "stack-overflow"):
         return "red", f"The program dies of {name}, as it would have without memprot."
     if policy == "abort":
         return "red", f"The program dies of {name}, as --on-fault abort asks."

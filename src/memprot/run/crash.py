@@ -75,6 +75,8 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         start, size = evidence["block"]
         block = Block(start, size, _frames(evidence["allocated"]), None, None, None)
         kind, distance = place_beside(address, start, size)
+    elif "depth" in evidence:
+        kind = "stack-overflow"
     elif evidence["signal"] == _SIGBUS:
         kind = "bus"
     elif evidence["key"] is not None:
@@ -94,6 +96,7 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         mapping=mapping,
         key=evidence["key"],
         file=file_beneath(mapping, address, evidence["code"], os.getppid()) if kind == "bus" else None,
+        depth=evidence.get("depth"),
     )
 
 
