@@ -8,7 +8,7 @@ BUILD  := $(abspath $(VENV))/build
 SOURCES := $(shell find src libmemprot -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test neighbours test-vm fuzz lint bench cross format clean
+.PHONY: help run test neighbours test-vm load fuzz lint bench cross format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -57,6 +57,9 @@ test-vm: $(VENV)/built $(VM)/init  ## run the tests that need protection keys, i
 # Once more where a process may write its read-only memory through /proc, which memprot then does.
 	$(BIN)/python tests/vm/run.py $(VM) --kernel-options proc_mem.force_override=always -- \
 		$(BIN)/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/vm/guest -k 'changes_nothing or keeps')
+
+load: $(VENV)/built  ## 10 million faults over 16 threads, with forks meanwhile; about 5 minutes
+	MEMPROT_LOAD_FAULTS=$(or $(FAULTS),10000000) $(BIN)/python -m pytest -s --timeout=3600 $(or $(TESTS),tests/programs/test_load.py)
 
 fuzz: $(VENV)/built  ## random calls and random programs against the kernel, for minutes
 	MEMPROT_FUZZ=1 $(BIN)/python -m pytest -rP --timeout=3600 $(or $(TESTS),tests/kernel/test_fuzz_*.py tests/kernel/test_check.py tests/kernel/test_diagnosis_against_model.py)

@@ -1,6 +1,9 @@
 #include "armed.h"
 
 #include "calls.h"
+#include "epoch.h"
+#include "overlay_close.h"
+#include "overlay_hold.h"
 #include "page.h"
 #include "ranges.h"
 #include "record.h"
@@ -57,7 +60,7 @@ int memprot_armed_hold(struct memprot_overlay *overlay, size_t first, size_t cou
     return memprot_overlay_hold(overlay, first, count);
 }
 
-int memprot_armed_change(struct memprot_overlay *overlay, size_t first, size_t count, unsigned long prot) {
+static int change(struct memprot_overlay *overlay, size_t first, size_t count, unsigned long prot) {
     size_t size = memprot_page_size();
     if (memprot_armed_hold(overlay, first, count) < 0)
         return -1;
@@ -70,6 +73,14 @@ int memprot_armed_change(struct memprot_overlay *overlay, size_t first, size_t c
     return failed;
 }
 
+// Inside an epoch: no child is forked with pages that nobody will let go.
+int memprot_armed_change(struct memprot_overlay *overlay, size_t first, size_t count, unsigned long prot) {
+    int token = memprot_epoch_enter(), failed = change(overlay, first, count, prot), error = errno;
+    memprot_epoch_leave(token);
+    errno = error;
+    return failed;
+}
+
 int memprot_armed_close(uint64_t start, uint64_t stop) {
     uintptr_t from = 0, to = 0;
     struct memprot_overlay *overlay;
@@ -77,9 +88,12 @@ int memprot_armed_close(uint64_t start, uint64_t stop) {
         size_t size = memprot_page_size(),
                first = (from > start ? from - overlay->start : start - overlay->start) / size;
         size_t count = ((to < stop ? to : stop) - overlay->start) / size - first;
-        if (memprot_armed_hold(overlay, first, count) < 0)
+        int token = memprot_epoch_enter(), failed = memprot_armed_hold(overlay, first, count);
+        if (!failed)
+            memprot_overlay_unhold(overlay, first, count);
+        memprot_epoch_leave(token);
+        if (failed)
             return -1;
-        memprot_overlay_unhold(overlay, first, count);
     }
     return 0;
 }

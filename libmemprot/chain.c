@@ -91,33 +91,57 @@ static void push(struct below *below, const struct sigaction *action, unsigned b
 // for the end of it; the thread that does it touches nothing that faults, and what is sent to it waits.
 static atomic_bool exchanging;
 
-// The exchange tells who was there before, too. What a signal that is passed on does to a system call it interrupts is
-// for the next handler to say, and so it is known before.
-static int put_on_top(size_t i, struct sigaction *ours, const struct sigaction *current) {
-    struct sigaction displaced;
+// What a signal that is passed on does to a system call it interrupts is for the next handler to say, and so it is
+// known before.
+static struct sigaction our_action(size_t i, const struct sigaction *next) {
+    struct sigaction ours = {.sa_sigaction = own, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    if ((next->sa_flags & SA_RESTART) || is_plain(next, SIG_IGN))
+        ours.sa_flags |= SA_RESTART;
+    uint64_t installation = (newest[i] + 1) % (1u << DIGITS), word = installation << FIRST_DIGIT;
+    memcpy(&ours.sa_mask, &word, sizeof word);
+    return ours;
+}
+
+static void keep_displaced(size_t i, const struct sigaction *displaced) {
+    newest[i] = (newest[i] + 1) % (1u << DIGITS);
+    if (is_own(displaced))
+        forget_withdrawn(&belows[i], displaced);
+    else
+        push(&belows[i], displaced, newest[i], installed[i]);
+    installed[i] = true;
+}
+
+// The exchange tells who was there before, too.
+static int put_on_top(size_t i, const struct sigaction *current) {
+    struct sigaction ours = our_action(i, current), displaced;
     sigset_t both, before;
     sigemptyset(&both);
     sigaddset(&both, SIGSEGV);
     sigaddset(&both, SIGBUS);
-    bool restart = (current->sa_flags & SA_RESTART) || is_plain(current, SIG_IGN);
-    ours->sa_flags = (ours->sa_flags & ~SA_RESTART) | (restart ? SA_RESTART : 0);
-    uint64_t installation = (newest[i] + 1) % (1u << DIGITS), word = installation << FIRST_DIGIT;
-    sigemptyset(&ours->sa_mask);
-    memcpy(&ours->sa_mask, &word, sizeof word);
     pthread_sigmask(SIG_BLOCK, &both, &before);
     atomic_store(&exchanging, true);
-    int failed = sigaction(signals[i], ours, &displaced);
-    if (!failed) {
-        newest[i] = (unsigned)installation;
-        if (is_own(&displaced))
-            forget_withdrawn(&belows[i], &displaced);
-        else
-            push(&belows[i], &displaced, newest[i], installed[i]);
-        installed[i] = true;
-    }
+    int failed = sigaction(signals[i], &ours, &displaced);
+    if (!failed)
+        keep_displaced(i, &displaced);
     atomic_store(&exchanging, false);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
+}
+
+// Ours was here before, and most likely displaces the same handler as the last time. Where it does not, a signal that
+// arrives before that is seen goes to the one of the last time.
+static int put_back_on_top(size_t i) {
+    const struct sigaction *last = &belows[i].ones[0].action;
+    struct sigaction ours = our_action(i, last), displaced;
+    if (sigaction(signals[i], &ours, &displaced) < 0)
+        return -1;
+    if (is_same(&displaced, last) && displaced.sa_flags == last->sa_flags) {
+        newest[i] = (newest[i] + 1) % (1u << DIGITS);
+        installed[i] = true;
+        return 0;
+    }
+    keep_displaced(i, &displaced);
+    return put_on_top(i, &displaced); // once more, as the one that is next wants it
 }
 
 // May run in a signal handler.
@@ -127,34 +151,34 @@ static int levels(int signal) {
     return atomic_load_explicit(&belows[signal == SIGBUS].count, memory_order_acquire);
 }
 
-int memprot_chain_install(memprot_handler *handler) {
-    struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK}, current;
+int memprot_chain_install(memprot_handler *handler, int signal) {
+    size_t i = signal == SIGBUS;
+    struct sigaction current;
     own = handler;
-    for (size_t i = 0; i < 2; i++) {
-        if (sigaction(signals[i], NULL, &current) < 0)
-            return -1;
-        if (installed[i] && is_own(&current) && installation_of(&current) == newest[i])
-            continue;
-        if (put_on_top(i, &ours, &current) < 0)
-            return -1;
-    }
-    return 0;
+    if (!installed[i] && atomic_load(&belows[i].count) == 1)
+        return put_back_on_top(i);
+    if (sigaction(signal, NULL, &current) < 0)
+        return -1;
+    if (installed[i] && is_own(&current) && installation_of(&current) == newest[i])
+        return 0;
+    return put_on_top(i, &current);
 }
 
 // Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that
 // is its own business could slip through in between.
-int memprot_chain_uninstall(void) {
+int memprot_chain_uninstall(int signal) {
+    size_t i = signal == SIGBUS;
     struct sigaction current;
-    for (size_t i = 0; i < 2; i++) {
-        if (sigaction(signals[i], NULL, &current) < 0)
-            return -1;
-        if (!is_own(&current) || !installed[i])
-            continue;
-        forget_withdrawn(&belows[i], &current);
-        if (sigaction(signals[i], &belows[i].ones[belows[i].count - 1].action, NULL) < 0)
-            return -1;
-        installed[i] = false;
-    }
+    if (!installed[i])
+        return 0;
+    if (sigaction(signal, NULL, &current) < 0)
+        return -1;
+    if (!is_own(&current))
+        return 0;
+    forget_withdrawn(&belows[i], &current);
+    if (sigaction(signal, &belows[i].ones[belows[i].count - 1].action, NULL) < 0)
+        return -1;
+    installed[i] = false;
     return 0;
 }
 

@@ -10,15 +10,15 @@
 
 typedef void memprot_handler(int signal, siginfo_t *info, void *context);
 
-/// Installs the handler for both signals, or moves it back to the top when another was installed since; that
-/// one, or the one found first, is next. Two system calls when nothing is to be done.
+/// Installs the handler for SIGSEGV or SIGBUS, or moves it back to the top when another was installed since; that
+/// one, or the one found first, is next. One system call when nothing is to be done, or when it was there before.
 /// @return 0, or -1 with errno set.
-int memprot_chain_install(memprot_handler *handler);
+int memprot_chain_install(memprot_handler *handler, int signal);
 
-/// Puts back the handlers found at installation where ours is still the current one. Where another came
+/// Puts back the handler found at installation where ours is still the current one. Where another came
 /// later, it may call ours: ours stays reachable, and passes everything on.
 /// @return 0, or -1 with errno set.
-int memprot_chain_uninstall(void);
+int memprot_chain_uninstall(int signal);
 
 /// Lets a fault inside the handler reach a handler, instead of ending the process in silence. May run in a signal
 /// handler.

@@ -1,6 +1,5 @@
 #include "context.h"
 
-#include "access.h"
 #include "key_rights.h"
 
 #include <string.h>
@@ -40,6 +39,15 @@ uintptr_t *memprot_context_instruction(ucontext_t *context) {
 #endif
 }
 
+// May run in a signal handler.
+uintptr_t memprot_context_stack(const ucontext_t *context) {
+#if defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+#elif defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext.sp;
+#endif
+}
+
 #if defined(__x86_64__)
 // Where the kernel's frame has the rights: struct _fpx_sw_bytes and struct _xstate in
 // arch/x86/include/uapi/asm/sigcontext.h, and what the processor says of its own part. May run in a signal handler.
@@ -72,13 +80,11 @@ unsigned *memprot_context_key_rights(const ucontext_t *context) {
 }
 #endif
 
-// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
-// address. May run in a signal handler.
-uint32_t memprot_context_caller(const ucontext_t *context, uintptr_t *ret) {
+// The kernel leaves the flag by which a program asks for checks of alignment as it was, and compiled code does not heed
+// it. May run in a signal handler.
+void memprot_context_allow_misaligned(void) {
 #if defined(__x86_64__)
-    return memprot_access_copy(ret, (void *)context->uc_mcontext.gregs[REG_RSP], sizeof *ret) == 0;
-#elif defined(__aarch64__)
-    *ret = context->uc_mcontext.regs[30];
-    return 1;
+    const unsigned long long check = 1 << 18;
+    __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~check);
 #endif
 }

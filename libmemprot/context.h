@@ -11,11 +11,12 @@ enum memprot_access memprot_context_access(const ucontext_t *context, uintptr_t 
 /// The instruction pointer, to read and to set. May run in a signal handler.
 uintptr_t *memprot_context_instruction(ucontext_t *context);
 
+/// The stack pointer. May run in a signal handler.
+uintptr_t memprot_context_stack(const ucontext_t *context);
+
 /// The rights that the interrupted code has to protection keys, as the register holds them, to read and to set; NULL
 /// where there are none. May run in a signal handler.
 unsigned *memprot_context_key_rights(const ucontext_t *context);
 
-/// Who called a function that is no code: the unwinder knows nothing about it, but a call leaves its return
-/// address.
-/// @return 1 with @p ret written, or 0. May run in a signal handler.
-uint32_t memprot_context_caller(const ucontext_t *context, uintptr_t *ret);
+/// Lets the rest of a handler, and not what it has interrupted, make misaligned accesses. May run in a signal handler.
+void memprot_context_allow_misaligned(void);

@@ -8,8 +8,10 @@
 /// Makes a second mapping of shared pages at @p aside, and lays a private copy of them, or zeros, over the first.
 /// @param[in] prot the pages' own, which the duplicate keeps, as it keeps their key.
 /// @param[in] key of the copy; 0 or less for none.
+/// @param[out] opened gets what the copy holds; NULL where nobody wants it.
 /// @return 0, or -1 with errno set and the pages as they were. May run in a signal handler.
-int memprot_duplicate_replace(uintptr_t start, char *aside, size_t length, uint8_t prot, int key, bool zero);
+int memprot_duplicate_replace(uintptr_t start, char *aside, size_t length, uint8_t prot, int key, bool zero,
+                              char *opened);
 
 /// Puts a mapping of the duplicate in the copy's place. The duplicate stays where it is.
 /// @return 0, or -1 with errno set. May run in a signal handler.

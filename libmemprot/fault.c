@@ -1,45 +1,38 @@
-#include "fault.h"
+#include "fault_parts.h"
 
 #include "access.h"
 #include "backtrace.h"
+#include "bus.h"
+#include "call_site.h"
 #include "chain.h"
 #include "context.h"
+#include "death.h"
 #include "decode.h"
 #include "epoch.h"
+#include "fault_bus.h"
+#include "fault_call.h"
 #include "fault_key.h"
+#include "forbidden.h"
 #include "guard.h"
 #include "key_rights.h"
+#include "overlay_close.h"
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
-#include "ranges.h"
 #include "write_back.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 // Nothing here is a lock: the handler runs on whatever the thread was doing.
 static _Atomic(const struct memprot_fault_hooks *) hooks;
-static atomic_int process_policy;
-static atomic_int scopes;
-
-static atomic_bool installed;
-
-// A fault that continues the last one (the next page of the same copy) belongs to the same record.
-struct burst {
-    struct memprot_record *record;
-    uint64_t sequence;
-    size_t window;
-};
 
 static _Thread_local struct {
-    struct burst burst;
+    struct memprot_burst burst;
     uintptr_t instruction, address;
     int attempts;
     int thread; // 0 until it is asked for
@@ -51,14 +44,22 @@ static int process;
 enum { WINDOW_LIMIT = 256, ATTEMPT_LIMIT = 100000 };
 
 // May run in a signal handler.
-static enum memprot_policy effective_policy(void) {
-    return atomic_load(&scopes) > 0 ? MEMPROT_POLICY_RAISE : (enum memprot_policy)atomic_load(&process_policy);
+struct memprot_burst *memprot_fault_burst(void) { return &self.burst; }
+
+// May run in a signal handler.
+const struct memprot_fault_hooks *memprot_fault_current_hooks(void) { return atomic_load(&hooks); }
+
+// May run in a signal handler.
+struct memprot_ruling memprot_fault_rule(const struct memprot_overlay *overlay) {
+    const struct memprot_fault_hooks *to = atomic_load(&hooks);
+    enum memprot_policy own = overlay ? memprot_overlay_policy(overlay) : MEMPROT_POLICY_NONE;
+    return memprot_policy_rule(own, memprot_fault_thread(), to ? to->outer : NULL);
 }
 
 // How much of the access is forbidden: from the address that faulted to its end, or to where its block begins. Zero
 // when the instruction does not tell. A general protection fault (an address that no address space has, or one that is
-// not aligned as the instruction wants) comes without an address: only the instruction knows it. May run in a signal
-// handler.
+// not aligned as the instruction wants), or a check of alignment, comes without an address: only the instruction knows
+// it. May run in a signal handler.
 static void examine_operand(struct memprot_record *record, ucontext_t *context) {
     unsigned char code[MEMPROT_INSTRUCTION_MAX];
     struct memprot_operand operand;
@@ -67,7 +68,7 @@ static void examine_operand(struct memprot_record *record, ucontext_t *context) 
     if (!memprot_decode_operand(code, sizeof code - missing, context, record->address, &operand) ||
         !operand.known_address)
         return;
-    if (record->code == SI_KERNEL && record->address == 0)
+    if (record->address == 0 && (record->code == SI_KERNEL || record->signal == SIGBUS))
         record->address = operand.address;
     uintptr_t stop = operand.address + operand.size;
     if (record->block.address > record->address && stop > record->block.address)
@@ -76,14 +77,15 @@ static void examine_operand(struct memprot_record *record, ucontext_t *context) 
 }
 
 // May run in a signal handler.
-static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context,
-                 struct memprot_overlay *overlay) {
+void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context,
+                        struct memprot_overlay *overlay) {
     record->thread = memprot_fault_thread();
     record->signal = info->si_signo;
     record->code = info->si_code;
     record->address = (uintptr_t)info->si_addr;
     record->key = memprot_fault_true_key(info, overlay);
     record->access = memprot_context_access(context, record->address);
+    record->contexts = 0;
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
     if (overlay && overlay->object)
         record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
@@ -94,40 +96,11 @@ static void fill(struct memprot_record *record, const siginfo_t *info, ucontext_
         record->name[0] = '\0';
     uintptr_t instruction = *memprot_context_instruction(context);
     if (record->access == MEMPROT_EXECUTE) {
-        // The unwinder would read what is no code, and fault in turn.
         record->pc[0] = instruction;
-        record->pcs = 1 + memprot_context_caller(context, &record->pc[1]);
+        record->pcs = 1;
+        record->pcs += memprot_call_site_backtrace(context, &record->pc[1], MEMPROT_RECORD_PCS - 1);
     } else {
         record->pcs = memprot_backtrace(instruction, record->pc, MEMPROT_RECORD_PCS);
-    }
-}
-
-// Who tells why the process dies: nobody yet, a thread by its id, or NOBODY_ANY_MORE when it has been told.
-enum { NOBODY_YET = 0, NOBODY_ANY_MORE = -1 };
-static atomic_int teller;
-
-// Another thread that faults meanwhile must not end the process before the first has told why; a fault of the telling
-// thread itself must. May run in a signal handler.
-static bool is_first_to_tell(void) {
-    int nobody = NOBODY_YET, thread = memprot_fault_thread();
-    if (atomic_compare_exchange_strong(&teller, &nobody, thread))
-        return true;
-    while (atomic_load(&teller) != NOBODY_ANY_MORE && atomic_load(&teller) != thread)
-        sched_yield();
-    return false;
-}
-
-// May run in a signal handler.
-static void tell_death(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
-    const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    if (to && is_first_to_tell()) {
-        struct memprot_record *record = memprot_record_begin(true);
-        if (record) {
-            fill(record, info, context, overlay);
-            to->describe(record, MEMPROT_POLICY_DIE);
-        }
-        to->die(record, overlay != NULL, context);
-        atomic_store(&teller, NOBODY_ANY_MORE);
     }
 }
 
@@ -143,17 +116,20 @@ static void include(struct memprot_record *record, size_t first, size_t count) {
 // them each time. Or one of these pages again, which was closed for a thread that may use it. May run in a signal
 // handler.
 static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size_t page, enum memprot_access access,
-                                           const struct memprot_blocked *blocked) {
+                                           const struct memprot_blocked *blocked, const struct memprot_ruling *ruling) {
     struct memprot_record *record = self.burst.record;
     enum memprot_opening opening = MEMPROT_REFUSED; // another access
     if (!record || !memprot_record_hold(record, self.burst.sequence))
         return opening;
     bool after = page == record->first + record->count, before = page + 1 == record->first;
     bool again = blocked->key != MEMPROT_NO_KEY && page - record->first < record->count;
-    if (record->overlay == overlay && record->access == access && (after || before || again)) {
+    bool alike = record->access == access && memprot_record_is_of(record, ruling);
+    if (record->overlay == overlay && alike && (after || before || again)) {
         size_t first, count, window = 2 * self.burst.window;
         self.burst.window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
         opening = memprot_overlay_open(overlay, page, blocked, self.burst.window, before ? -1 : 1, &first, &count);
+        if (opening == MEMPROT_OPENED || opening == MEMPROT_OPEN_FOR_OTHERS)
+            memprot_record_count(record);
         if (opening == MEMPROT_OPENED)
             include(record, first, count);
     }
@@ -161,27 +137,69 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     return opening;
 }
 
+// May run in a signal handler.
+void memprot_fault_report(struct memprot_record *record, const struct memprot_ruling *ruling) {
+    const struct memprot_fault_hooks *to = atomic_load(&hooks);
+    memprot_record_count(record);
+    record->ruling = *ruling;
+    int owner = memprot_record_owner(ruling, to ? to->describe(record, ruling->policy) : MEMPROT_OWNER_ANYONE);
+    memprot_record_route(record, owner);
+    memprot_record_publish(record);
+    if (to)
+        to->deliver(owner, ruling->policy);
+}
+
 // Few records are left: one that this thread has answers for these pages as well. May run in a signal
 // handler.
-static bool fold(struct memprot_overlay *overlay, size_t first, size_t count) {
-    struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), overlay);
+static bool fold(const struct memprot_let_through *opened, const struct memprot_ruling *ruling) {
+    struct memprot_record *record = memprot_record_hold_similar(memprot_fault_thread(), opened->overlay, ruling);
     if (!record)
         return false;
-    if (record->overlay) {
-        include(record, first, count);
-    } else {
-        record->first = first;
-        record->count = count;
-        record->overlay = overlay;
+    if (opened->overlay && record->overlay) {
+        include(record, opened->first, opened->count);
+    } else if (opened->overlay) {
+        record->first = opened->first;
+        record->count = opened->count;
+        record->overlay = opened->overlay;
     }
+    memprot_fault_add_hole(record, opened->hole);
     record->folded++;
+    memprot_record_count(record);
     memprot_record_unhold(record);
     return true;
 }
 
-// Somebody else resolved it, or is about to: the access succeeds when tried again. Only a lack of progress counts. May
-// run in a signal handler.
-static bool try_again(ucontext_t *context, uintptr_t address) {
+// May run in a signal handler.
+bool memprot_fault_tell(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
+                        const struct memprot_ruling *ruling, const struct memprot_let_through *opened,
+                        unsigned *rights) {
+    self.attempts = 0;
+    struct memprot_record *record = memprot_record_begin(false);
+    if (!record && fold(opened, ruling)) {
+        memprot_fault_grant(rights);
+        return true;
+    }
+    if (!record)
+        record = memprot_record_begin(true);
+    if (!record) {
+        if (opened->overlay)
+            memprot_overlay_close(opened->overlay, opened->first, opened->count);
+        memprot_hole_close(opened->hole);
+        return false;
+    }
+    memprot_fault_fill(record, info, context, overlay);
+    memprot_fault_grant(rights);
+    record->overlay = opened->overlay;
+    record->first = opened->first;
+    record->count = opened->count;
+    memprot_fault_add_hole(record, opened->hole);
+    self.burst = (struct memprot_burst){record, record->sequence, .window = 1};
+    memprot_fault_report(record, ruling);
+    return true;
+}
+
+// Only a lack of progress counts. May run in a signal handler.
+bool memprot_fault_try_again(ucontext_t *context, uintptr_t address) {
     uintptr_t instruction = *memprot_context_instruction(context);
     sched_yield();
     if (self.instruction != instruction || self.address != address)
@@ -192,95 +210,67 @@ static bool try_again(ucontext_t *context, uintptr_t address) {
 }
 
 // May run in a signal handler.
-static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, enum memprot_policy policy) {
+static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
+                    const struct memprot_ruling *ruling) {
     uintptr_t address = (uintptr_t)info->si_addr;
     enum memprot_access access = memprot_context_access(context, address);
-    if (access == MEMPROT_EXECUTE || info->si_signo != SIGSEGV)
-        return false;
-    struct memprot_blocked blocked = {.write = access == MEMPROT_WRITE, .key = memprot_fault_key(info)};
+    if (access == MEMPROT_EXECUTE)
+        return memprot_fault_recover_call(info, context, overlay, ruling);
+    struct memprot_blocked blocked = {
+        .write = access == MEMPROT_WRITE, .key = memprot_fault_key(info), .fate = memprot_overlay_fate(ruling->policy)};
     unsigned *rights = blocked.key != MEMPROT_NO_KEY ? memprot_context_key_rights(context) : NULL;
     if (blocked.key != MEMPROT_NO_KEY && !rights)
         return false;
     blocked.unreadable = rights && !memprot_key_rights_permit(*rights, blocked.key, false);
-    size_t page = (address - overlay->start) / memprot_page_size(), first = page, count = 1;
-    enum memprot_opening continued = continue_burst(overlay, page, access, &blocked);
+    size_t page = (address - overlay->start) / memprot_page_size();
+    struct memprot_let_through opened = {.overlay = overlay, .first = page, .count = 1};
+    memprot_hole_put_back(memprot_page_floor(address), address + 1); // what is opened is the memory, not zeros over it
+    enum memprot_opening continued = continue_burst(overlay, page, access, &blocked, ruling);
     if (continued == MEMPROT_RETRY)
-        return try_again(context, address);
+        return memprot_fault_try_again(context, address);
     if (continued == MEMPROT_OPENED || continued == MEMPROT_OPEN_FOR_OTHERS) {
         memprot_fault_grant(rights);
         return true;
     }
-    switch (memprot_overlay_open(overlay, page, &blocked, 1, 1, &first, &count)) {
+    switch (memprot_overlay_open(overlay, page, &blocked, 1, 1, &opened.first, &opened.count)) {
     case MEMPROT_OPENED:
         break;
     case MEMPROT_OPEN_FOR_OTHERS:
         break; // one more access that is forbidden, to a page that is open already
+    case MEMPROT_WITHOUT_BYTES:
+        opened.overlay = NULL;
+        if (memprot_bus_open_blocked(address, &opened.hole) == MEMPROT_BUS_OPENED)
+            break;
+        return memprot_fault_try_again(context, address);
     case MEMPROT_REFUSED:
         return false;
     case MEMPROT_RETRY:
     case MEMPROT_ALLOWED:
-        return try_again(context, address);
+        return memprot_fault_try_again(context, address);
     }
-    self.attempts = 0;
-    struct memprot_record *record = memprot_record_begin(false);
-    if (!record && fold(overlay, first, count)) {
-        memprot_fault_grant(rights);
-        return true;
-    }
-    if (!record)
-        record = memprot_record_begin(true);
-    if (!record) {
-        memprot_overlay_close(overlay, first, count);
-        return false;
-    }
-    fill(record, info, context, overlay);
-    memprot_fault_grant(rights);
-    record->overlay = overlay;
-    record->first = first;
-    record->count = count;
-    const struct memprot_fault_hooks *to = atomic_load(&hooks);
-    int owner = to ? to->describe(record, policy) : MEMPROT_OWNER_ANYONE;
-    memprot_record_route(record, owner);
-    self.burst = (struct burst){record, record->sequence, .window = 1};
-    memprot_record_publish(record);
-    if (to)
-        to->deliver(owner, policy);
-    return true;
-}
-
-// While a thread forks, handlers wait at the door: the child would inherit pages that nobody is left to
-// finish.
-static atomic_bool forking;
-static int forking_thread;
-
-// May run in a signal handler.
-static int enter(void) {
-    for (;;) {
-        int token = memprot_epoch_enter();
-        if (!atomic_load(&forking))
-            return token;
-        memprot_epoch_leave(token);
-        sched_yield();
-    }
+    return memprot_fault_tell(info, context, overlay, ruling, &opened, rights);
 }
 
 static void before_fork(void) {
-    forking_thread = memprot_fault_thread();
-    atomic_store(&forking, true);
-    memprot_epoch_wait();
+    memprot_policy_before_fork();
+    memprot_epoch_before_fork();
 }
 
-static void after_fork_in_parent(void) { atomic_store(&forking, false); }
+static void after_fork_in_parent(void) {
+    memprot_policy_after_fork();
+    memprot_epoch_after_fork_in_parent();
+}
 
 static void after_fork_in_child(void) {
+    int parent_thread = memprot_fault_thread();
     self.burst.record = NULL;
     self.thread = 0;
     process = getpid();
-    memprot_epoch_after_fork();
+    memprot_epoch_after_fork_in_child();
     memprot_write_back_close_descriptor();
     memprot_own_maps_close();
-    memprot_record_after_fork(forking_thread, memprot_fault_thread());
-    atomic_store(&forking, false);
+    memprot_policy_after_fork_in_child(parent_thread, memprot_fault_thread());
+    memprot_record_after_fork(parent_thread, memprot_fault_thread());
 }
 
 static void watch_forks(void) {
@@ -288,26 +278,16 @@ static void watch_forks(void) {
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-// The data between a pool's guards is not the pool's to open, but it may have been protected by itself. May run in a
-// signal handler.
-static struct memprot_overlay *overlay_at(uintptr_t address) {
-    struct memprot_overlay *pool = memprot_guard_overlay_at(address);
-    if (pool && atomic_load(&pool->state[(address - pool->start) / memprot_page_size()]) != MEMPROT_PAGE_FOREIGN)
-        return pool;
-    struct memprot_overlay *overlay = memprot_ranges_find(address);
-    return overlay ? overlay : pool;
-}
-
 // One of our own accessors fails, unless what it met is none of its thread's business. May run in a signal handler.
 static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uintptr_t fixup) {
     int key = memprot_fault_key(info);
     if (memprot_has_key_rights() && !self.inside) {
-        int token = enter();
-        struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+        int token = memprot_epoch_enter();
+        struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
         key = memprot_fault_true_key(info, overlay);
         bool permitted = overlay && memprot_fault_is_permitted(info, context, overlay);
         memprot_epoch_leave(token);
-        if (permitted && try_again(context, (uintptr_t)info->si_addr))
+        if (permitted && memprot_fault_try_again(context, (uintptr_t)info->si_addr))
             return;
     }
     *memprot_access_last_failure() = (struct memprot_access_failure){(uintptr_t)info->si_addr, signal, key};
@@ -316,12 +296,13 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 
 // May run in a signal handler.
 static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
-    enum memprot_policy policy = effective_policy();
-    if (!overlay)
-        return false;
-    if (memprot_fault_is_permitted(info, context, overlay))
-        return try_again(context, (uintptr_t)info->si_addr);
-    return (policy == MEMPROT_POLICY_RAISE || policy == MEMPROT_POLICY_LOG) && recover(info, context, overlay, policy);
+    struct memprot_ruling ruling = memprot_fault_rule(overlay);
+    bool recovers = memprot_policy_recovers(ruling.policy);
+    if (info->si_signo == SIGBUS)
+        return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling);
+    if (overlay && memprot_fault_is_permitted(info, context, overlay))
+        return memprot_fault_try_again(context, (uintptr_t)info->si_addr);
+    return overlay && recovers && recover(info, context, overlay, &ruling);
 }
 
 // May run in a signal handler.
@@ -329,8 +310,10 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     const void *frame = __builtin_frame_address(0);
     int error = errno;
+    if (info->si_signo == SIGBUS && info->si_code == BUS_ADRALN)
+        memprot_context_allow_misaligned();
     uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*memprot_context_instruction(context)) : 0;
-    if (fixup || info->si_code <= 0 || self.inside) {
+    if (fixup || info->si_code <= 0 || self.inside || memprot_bus_is_early(info)) {
         if (fixup)
             fail_accessor(signal, info, context, fixup);
         else if (info->si_code <= 0 && self.inside)
@@ -345,14 +328,14 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     memprot_chain_unblock(signal, &mask);
     unsigned rights = memprot_key_rights_read();
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
-    int token = enter();
-    struct memprot_overlay *overlay = overlay_at((uintptr_t)info->si_addr);
+    int token = memprot_epoch_enter();
+    struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
     bool resolved = resolve(info, context, overlay);
     memprot_epoch_leave(token);
     self.inside = false;
     memprot_chain_send_held();
     if (!resolved && memprot_chain_is_final(signal, context, frame))
-        tell_death(info, context, overlay);
+        memprot_fault_tell_death(info, context, overlay);
     memprot_key_rights_write(rights);
     if (!resolved)
         memprot_chain_next(signal, info, context, frame);
@@ -360,33 +343,32 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     errno = error;
 }
 
-int memprot_fault_install(void) {
+void memprot_fault_prepare(void) {
     static pthread_once_t forks = PTHREAD_ONCE_INIT;
     pthread_once(&forks, watch_forks);
-    memprot_backtrace_prepare();
-    if (memprot_chain_install(handle) < 0)
-        return -1;
-    atomic_store(&installed, true);
-    return 0;
 }
 
-int memprot_fault_uninstall(void) {
-    if (!atomic_exchange(&installed, false))
-        return 0;
+int memprot_fault_install(void) {
+    memprot_fault_prepare();
+    memprot_backtrace_prepare();
+    return memprot_chain_install(handle, SIGSEGV) < 0 ? -1 : memprot_chain_install(handle, SIGBUS);
+}
+
+int memprot_fault_install_for_files(void) {
+    memprot_fault_prepare();
+    memprot_backtrace_prepare();
+    return memprot_chain_install(handle, SIGBUS);
+}
+
+int memprot_fault_uninstall(bool but_for_files) {
     memprot_write_back_close_descriptor();
     memprot_own_key_free();
-    return memprot_chain_uninstall();
+    if (memprot_chain_uninstall(SIGSEGV) < 0)
+        return -1;
+    return but_for_files ? 0 : memprot_chain_uninstall(SIGBUS);
 }
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
-
-void memprot_fault_set_policy(enum memprot_policy policy) { atomic_store(&process_policy, policy); }
-
-void memprot_fault_enter_scope(void) { atomic_fetch_add(&scopes, 1); }
-
-void memprot_fault_leave_scope(void) { atomic_fetch_sub(&scopes, 1); }
-
-bool memprot_fault_in_scope(void) { return atomic_load(&scopes) > 0; }
 
 // May run in a signal handler.
 int memprot_fault_thread(void) {

@@ -2,6 +2,7 @@
 
 #include "context.h"
 #include "key_rights.h"
+#include "overlay_close.h"
 #include "page.h"
 #include "page_key.h"
 

@@ -11,8 +11,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-// Pools start at multiples of this, so that an address finds its pool in a table of two levels.
-#define UNIT ((uintptr_t)16 << 20)
+// An address finds its pool in a table of two levels.
+#define UNIT MEMPROT_GUARD_UNIT
 
 enum {
     GUARD_LEAST = 64 << 10, // bytes: an overrun by a whole row of a matrix still meets it

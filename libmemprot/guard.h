@@ -32,6 +32,9 @@ enum memprot_guard_freeing {
 /// Takes a block back.
 enum memprot_guard_freeing memprot_guard_free(void *block);
 
+/// Pools begin and end at multiples of this.
+#define MEMPROT_GUARD_UNIT ((uintptr_t)16 << 20)
+
 /// The overlay of the pool that holds @p address, or NULL. May run in a signal handler.
 struct memprot_overlay *memprot_guard_overlay_at(uintptr_t address);
 

@@ -6,22 +6,20 @@
 #include "guard_pages.h"
 #include "key_rights.h"
 #include "learn.h"
+#include "overlay_close.h"
 #include "page.h"
 #include "page_key.h"
+#include "page_state.h"
+#include "undecided.h"
 #include "write_back.h"
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-// Bytes from which pages copied aside are given back when their originals are restored.
-static const size_t kept_aside = (size_t)16 << 20;
-
-// Of an open page's key: that it lies under memprot's own meanwhile.
-enum { UNDER_OWN_KEY = 0x80 };
 
 int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_t pages, enum memprot_backing backing,
                          enum memprot_page_state state, uint8_t prot) {
@@ -40,6 +38,7 @@ int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_
         .prot = arrays,
         .state = (_Atomic uint8_t *)(arrays + pages),
         .key = arrays + 2 * pages,
+        .policy = MEMPROT_POLICY_NONE,
     };
     memset(arrays, prot, pages);
     memset(arrays + pages, (int)state, pages);
@@ -49,42 +48,34 @@ int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_
 void memprot_overlay_deinit(struct memprot_overlay *overlay) {
     if (overlay->prot && overlay->prot != overlay->few)
         munmap(overlay->prot, memprot_page_ceil(3 * overlay->pages));
-    char *aside = atomic_load(&overlay->aside);
+    char *aside = atomic_exchange(&overlay->aside, NULL), *opened = atomic_exchange(&overlay->opened, NULL);
     if (aside)
         munmap(aside, overlay->pages * memprot_page_size());
+    if (opened)
+        munmap(opened, overlay->pages * memprot_page_size());
     overlay->prot = NULL;
-    atomic_store(&overlay->aside, NULL);
 }
 
 // May run in a signal handler.
 static bool permits(uint8_t prot, bool write) { return prot & (write ? PROT_WRITE : PROT_READ); }
 
-// May run in a signal handler.
-static bool move_state(struct memprot_overlay *overlay, size_t page, uint8_t from, uint8_t to) {
-    return atomic_compare_exchange_strong_explicit(&overlay->state[page], &from, to, memory_order_acq_rel,
-                                                   memory_order_acquire);
-}
-
-// May run in a signal handler.
-static void set_state(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t state) {
-    for (size_t page = first; page < first + count; page++)
-        atomic_store_explicit(&overlay->state[page], state, memory_order_release);
-}
-
-// May run in a signal handler.
-static char *aside_of(struct memprot_overlay *overlay) {
-    char *aside = atomic_load_explicit(&overlay->aside, memory_order_acquire);
-    if (aside)
-        return aside;
+// As much memory as the pages take, once it is needed. May run in a signal handler.
+static char *as_much(const struct memprot_overlay *overlay, _Atomic(char *) *there) {
+    char *known = atomic_load_explicit(there, memory_order_acquire);
+    if (known)
+        return known;
     size_t length = overlay->pages * memprot_page_size();
     char *fresh = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (fresh == MAP_FAILED)
         return NULL;
-    if (atomic_compare_exchange_strong(&overlay->aside, &aside, fresh))
+    if (atomic_compare_exchange_strong(there, &known, fresh))
         return fresh;
     munmap(fresh, length);
-    return aside;
+    return known;
 }
+
+// May run in a signal handler.
+static char *aside_of(struct memprot_overlay *overlay) { return as_much(overlay, &overlay->aside); }
 
 // What opening has to undo later is asked first: a key that was freed meanwhile cannot be given to memory again.
 // Settles under which key the pages are while they are open. May run in a signal handler.
@@ -94,7 +85,7 @@ static int prepare_keys(struct memprot_overlay *overlay, size_t first, size_t co
     uintptr_t start = overlay->start + first * size;
     *ret = MEMPROT_NO_KEY;
     if (blocked->key != MEMPROT_NO_KEY) {
-        overlay->key[first] = (uint8_t)(blocked->key | UNDER_OWN_KEY);
+        overlay->key[first] = (uint8_t)(blocked->key | MEMPROT_PAGE_UNDER_OWN_KEY);
         if (memprot_protect_under_key(start, size, prot, blocked->key) < 0 ||
             (*ret = memprot_own_key()) == MEMPROT_NO_KEY)
             return -1;
@@ -132,7 +123,8 @@ static int open_private(struct memprot_overlay *overlay, size_t first, size_t co
     if ((key > 0 || !(prot & PROT_READ)) && memprot_protect_under_key(start, count * size, PROT_READ, key) < 0)
         return -1;
     if (memprot_access_copy(aside + first * size, (void *)start, count * size) > 0) {
-        errno = ESTALE; // others have just forbidden it
+        // Others have just forbidden it, unless the file has become shorter.
+        errno = memprot_access_last_failure()->signal == SIGBUS ? ENODATA : ESTALE;
         return -1;
     }
     if (memprot_protect_under_key(start, count * size, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), key) < 0)
@@ -143,62 +135,51 @@ static int open_private(struct memprot_overlay *overlay, size_t first, size_t co
 }
 
 // May run in a signal handler.
-static int close_private(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, uint8_t opened) {
-    size_t size = memprot_page_size();
-    uintptr_t start = overlay->start + first * size;
-    char *copy = atomic_load(&overlay->aside) + first * size;
-    bool hidden = opened & UNDER_OWN_KEY;
-    int key = opened & ~UNDER_OWN_KEY;
-    // Protection first: were the copy written back before it, a blocked write still running elsewhere would
-    // stay. But threads that have the right to a key may use the page again only when the copy is on it.
-    if (hidden ? memprot_protect_under_key(start, count * size, PROT_READ, memprot_own_key()) < 0
-               : memprot_protect_under_key(start, count * size, prot, key) < 0)
-        return -1;
-    if (memprot_write_back(start, copy, count * size, prot, key) < 0)
-        return -1;
-    // What is kept saves the next fault on these pages an allocation for each. Advice: when it fails, more is kept.
-    if (count * size >= kept_aside)
-        madvise(copy, count * size, MADV_DONTNEED);
-    return 0;
-}
-
-// A mapping is made without a key: those that need one allow nothing until they have it. May run in a signal handler.
-static int lay_over(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd, int key) {
-    size_t size = memprot_page_size();
-    void *start = (void *)(overlay->start + first * size);
-    off_t offset = fd < 0 ? 0 : overlay->offset + (off_t)(first * size);
-    if (mmap(start, count * size, key > 0 ? PROT_NONE : prot, flags | MAP_FIXED, fd, offset) == MAP_FAILED)
-        return -1;
-    return key > 0 ? memprot_protect_under_key((uintptr_t)start, count * size, (unsigned long)prot, key) : 0;
-}
-
-// May run in a signal handler.
-static int lay_copy_over(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key,
-                         bool zero) {
+static int lay_copy_over(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key, bool zero,
+                         char *opened) {
     size_t size = memprot_page_size();
     char *aside = aside_of(overlay);
     return aside ? memprot_duplicate_replace(overlay->start + first * size, aside + first * size, count * size, prot,
-                                             key, zero)
+                                             key, zero, opened)
                  : -1;
 }
 
 // May run in a signal handler.
-static int open_shared(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key, bool zero) {
+static int open_shared(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot, int key, bool zero,
+                       bool comparable) {
+    size_t size = memprot_page_size();
+    char *opened = comparable ? as_much(overlay, &overlay->opened) : NULL;
+    if (comparable && !opened)
+        return -1;
     for (size_t page = first, run = 0; page < first + count; page += run, run = 0) {
         while (page + run < first + count && overlay->key[page + run] == overlay->key[page])
             run++;
         int under = key > 0 ? key : overlay->key[page];
+        char *copy = opened ? opened + page * size : NULL;
         if (overlay->backing == MEMPROT_BACKING_DUPLICATE) {
-            if (lay_copy_over(overlay, page, run, prot, under, zero) < 0)
+            if (lay_copy_over(overlay, page, run, prot, under, zero, copy) < 0)
                 return -1;
             continue;
         }
-        if (zero ? lay_over(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, under) < 0
-                 : lay_over(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC), MAP_PRIVATE | MAP_POPULATE,
-                            overlay->fd, under) < 0)
+        if (copy && memprot_undecided_lay_over(overlay->start + page * size, copy, run * size, prot, under, overlay->fd,
+                                               overlay->offset + (off_t)(page * size)) < 0)
+            return -1;
+        if (copy)
+            continue;
+        if (zero ? memprot_overlay_lay(overlay, page, run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                                       under) < 0
+                 : memprot_overlay_lay(overlay, page, run, PROT_READ | PROT_WRITE | (prot & PROT_EXEC),
+                                       MAP_PRIVATE | MAP_POPULATE, overlay->fd, under) < 0)
             return -1;
     }
     return 0;
+}
+
+// Lets the access happen. May run in a signal handler.
+static int open_as_it_is(uintptr_t start, size_t length, uint8_t prot, bool write) {
+    if (memprot_mprotect(start, length, PROT_READ | PROT_WRITE | (prot & PROT_EXEC)) == 0)
+        return 0;
+    return write ? -1 : memprot_mprotect(start, length, PROT_READ | (prot & PROT_EXEC)); // the file may only be read
 }
 
 // May run in a signal handler.
@@ -209,11 +190,22 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
     if (overlay->backing == MEMPROT_BACKING_GUARD)
         return memprot_guard_pages_remove(start, count * size);
     int key;
-    bool by_key = blocked->key != MEMPROT_NO_KEY, zero = !(prot & PROT_READ) || (by_key && blocked->unreadable);
+    bool by_key = blocked->key != MEMPROT_NO_KEY, unreadable = !(prot & PROT_READ) || (by_key && blocked->unreadable);
+    bool discarded = blocked->fate == MEMPROT_FATE_DISCARDED, private = overlay->backing == MEMPROT_BACKING_PRIVATE;
+    uint8_t how = discarded || private ? 0 : MEMPROT_PAGE_COMPARABLE;
     int failed = prepare_keys(overlay, first, count, prot, blocked, &key);
-    if (!failed)
-        failed = overlay->backing == MEMPROT_BACKING_PRIVATE ? open_private(overlay, first, count, prot, key, zero)
-                                                             : open_shared(overlay, first, count, prot, key, zero);
+    if (!failed && blocked->fate == MEMPROT_FATE_KEPT) {
+        if (by_key)
+            how |= MEMPROT_PAGE_KEPT;
+        else // what the kernel does not let happen at all is discarded
+            how = open_as_it_is(start, count * size, prot, blocked->write) == 0 ? MEMPROT_PAGE_AS_IT_IS : 0;
+    }
+    if (!failed && how != MEMPROT_PAGE_AS_IT_IS)
+        failed = private ? open_private(overlay, first, count, prot, key, unreadable && discarded)
+                         : open_shared(overlay, first, count, prot, key, unreadable && discarded,
+                                       how & MEMPROT_PAGE_COMPARABLE);
+    for (size_t page = first; page < first + count && !failed; page++)
+        overlay->key[page] |= how;
     if (failed) {
         int error = errno; // what comes next is all there is to do, and may fail for the same reason
         memprot_protect_under_key(start, count * size, prot, blocked->key);
@@ -227,7 +219,7 @@ static size_t extend(struct memprot_overlay *overlay, size_t page, size_t window
     size_t low = page, high = page + 1;
     while (high - low < window) {
         size_t next = direction > 0 ? high : low - 1;
-        if (next >= overlay->pages || !move_state(overlay, next, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
+        if (next >= overlay->pages || !memprot_page_move(overlay, next, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
             break;
         *(direction > 0 ? &high : &low) = direction > 0 ? high + 1 : next;
     }
@@ -237,8 +229,8 @@ static size_t extend(struct memprot_overlay *overlay, size_t page, size_t window
         from--;
     while (to < high && overlay->prot[to] == overlay->prot[page])
         to++;
-    set_state(overlay, low, from - low, MEMPROT_PAGE_REAL);
-    set_state(overlay, to, high - to, MEMPROT_PAGE_REAL);
+    memprot_page_set(overlay, low, from - low, MEMPROT_PAGE_REAL);
+    memprot_page_set(overlay, to, high - to, MEMPROT_PAGE_REAL);
     *first = from;
     return to - from;
 }
@@ -249,8 +241,16 @@ static enum memprot_opening open_again(struct memprot_overlay *overlay, size_t p
     size_t size = memprot_page_size();
     uintptr_t start = overlay->start + page * size;
     uint8_t prot;
-    if (overlay->backing == MEMPROT_BACKING_GUARD || !move_state(overlay, page, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_BUSY))
+    if (overlay->backing == MEMPROT_BACKING_GUARD ||
+        !memprot_page_move(overlay, page, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_BUSY))
         return MEMPROT_RETRY;
+    if (overlay->key[page] & MEMPROT_PAGE_AS_IT_IS) {
+        // No decoy: it is opened anew. Where its file may only be read, it was opened for reading only.
+        if (!(overlay->prot[page] & PROT_READ) && memprot_learn_now(overlay, page, &prot) && prot == PROT_READ)
+            (void)memprot_mprotect(start, size, overlay->prot[page]);
+        memprot_page_set(overlay, page, 1, MEMPROT_PAGE_REAL);
+        return MEMPROT_RETRY;
+    }
     enum memprot_opening opening = MEMPROT_RETRY;
     if (memprot_learn_now(overlay, page, &prot) && !permits(prot, write)) {
         int failed = memprot_mprotect(start, size, PROT_READ | PROT_WRITE | (prot & PROT_EXEC));
@@ -262,7 +262,7 @@ static enum memprot_opening open_again(struct memprot_overlay *overlay, size_t p
             overlay->prot[page] = prot;
         opening = failed ? MEMPROT_REFUSED : MEMPROT_OPENED;
     }
-    set_state(overlay, page, 1, MEMPROT_PAGE_OPEN);
+    memprot_page_set(overlay, page, 1, MEMPROT_PAGE_OPEN);
     return opening;
 }
 
@@ -273,7 +273,7 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
     bool by_own_key = memprot_is_own_key(blocked->key), by_key = blocked->key != MEMPROT_NO_KEY;
     *first = page;
     *count = 1;
-    if (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
+    if (!memprot_page_move(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
         uint8_t state = atomic_load_explicit(&overlay->state[page], memory_order_acquire);
         errno = EFAULT;
         if (state == MEMPROT_PAGE_OPEN && by_own_key)
@@ -285,46 +285,22 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
     bool guard = overlay->backing == MEMPROT_BACKING_GUARD, mapped = guard || memprot_learn_pages(overlay, page, 1);
     // Stable now: whoever of memprot changes it has to close the page, hence own it, first.
     if (!mapped || by_own_key || (!by_key && !guard && permits(overlay->prot[page], blocked->write))) {
-        set_state(overlay, page, 1, MEMPROT_PAGE_REAL);
+        memprot_page_set(overlay, page, 1, MEMPROT_PAGE_REAL);
         errno = EFAULT;
         return mapped ? MEMPROT_ALLOWED : MEMPROT_REFUSED;
     }
     if (window > 1 && !by_key)
         *count = extend(overlay, page, window, direction, first);
     int failed = by_key && guard ? -1 : open_pages(overlay, *first, *count, overlay->prot[page], blocked);
-    set_state(overlay, *first, *count, failed ? MEMPROT_PAGE_REAL : MEMPROT_PAGE_OPEN);
+    memprot_page_set(overlay, *first, *count, failed ? MEMPROT_PAGE_REAL : MEMPROT_PAGE_OPEN);
     if (failed)
-        return errno == ESTALE ? MEMPROT_RETRY : MEMPROT_REFUSED;
+        return errno == ESTALE ? MEMPROT_RETRY : errno == ENODATA ? MEMPROT_WITHOUT_BYTES : MEMPROT_REFUSED;
     return MEMPROT_OPENED;
 }
 
 // May run in a signal handler.
-static int close_pages(struct memprot_overlay *overlay, size_t first, size_t count) {
-    size_t size = memprot_page_size();
-    uint8_t prot = overlay->prot[first];
-    switch (overlay->backing) {
-    case MEMPROT_BACKING_PRIVATE:
-        return close_private(overlay, first, count, prot, overlay->key[first]);
-    case MEMPROT_BACKING_SHARED:
-        return lay_over(overlay, first, count, prot, MAP_SHARED, overlay->fd, overlay->key[first] & ~UNDER_OWN_KEY);
-    case MEMPROT_BACKING_DUPLICATE:
-        return memprot_duplicate_restore(overlay->start + first * size, atomic_load(&overlay->aside) + first * size,
-                                         count * size);
-    case MEMPROT_BACKING_GUARD:
-        return memprot_guard_pages_install(overlay->start + first * size, count * size);
-    }
-    errno = EINVAL;
-    return -1;
-}
-
-// May run in a signal handler.
-static bool alike(const struct memprot_overlay *overlay, size_t page, size_t other) {
-    return overlay->prot[page] == overlay->prot[other] && overlay->key[page] == overlay->key[other];
-}
-
-// May run in a signal handler.
 int memprot_overlay_key(const struct memprot_overlay *overlay, size_t page) {
-    return overlay->key[page] & ~UNDER_OWN_KEY;
+    return overlay->key[page] & MEMPROT_PAGE_KEY;
 }
 
 // May run in a signal handler.
@@ -334,62 +310,14 @@ bool memprot_overlay_permits(struct memprot_overlay *overlay, size_t page, bool 
 }
 
 // May run in a signal handler.
-int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count) {
-    int failed = 0;
-    for (size_t page = first; page < first + count;) {
-        size_t run = 0;
-        while (page + run < first + count && (run == 0 || alike(overlay, page, page + run)) &&
-               move_state(overlay, page + run, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_BUSY))
-            run++;
-        if (run > 0) {
-            int result = close_pages(overlay, page, run);
-            set_state(overlay, page, run, result ? MEMPROT_PAGE_OPEN : MEMPROT_PAGE_REAL);
-            failed |= result;
-        }
-        page += run ? run : 1;
-    }
-    return failed;
-}
-
-// May run in a signal handler.
 void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t count) {
     if (overlay->backing == MEMPROT_BACKING_GUARD)
         return;
     for (size_t page = first, run = 0; page < first + count; page += run ? run : 1, run = 0) {
-        while (page + run < first + count && move_state(overlay, page + run, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
+        while (page + run < first + count &&
+               memprot_page_move(overlay, page + run, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY))
             run++;
         memprot_learn_pages(overlay, page, run);
-        set_state(overlay, page, run, MEMPROT_PAGE_REAL);
-    }
-}
-
-int memprot_overlay_hold(struct memprot_overlay *overlay, size_t first, size_t count) {
-    for (size_t held = 0; held < count;) {
-        size_t page = first + held;
-        uint8_t state = atomic_load(&overlay->state[page]);
-        if (state == MEMPROT_PAGE_FOREIGN || move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_BUSY)) {
-            held++;
-        } else if (state == MEMPROT_PAGE_OPEN) {
-            memprot_overlay_unhold(overlay, first, held);
-            errno = EBUSY;
-            return -1;
-        } else {
-            sched_yield(); // in a handler's hands for a moment
-        }
-    }
-    return 0;
-}
-
-void memprot_overlay_unhold(struct memprot_overlay *overlay, size_t first, size_t count) {
-    for (size_t page = first; page < first + count; page++)
-        move_state(overlay, page, MEMPROT_PAGE_BUSY, MEMPROT_PAGE_REAL);
-}
-
-void memprot_overlay_abandon(struct memprot_overlay *overlay, size_t first, size_t count) {
-    for (size_t page = first; page < first + count; page++) {
-        while (!move_state(overlay, page, MEMPROT_PAGE_REAL, MEMPROT_PAGE_FOREIGN) &&
-               !move_state(overlay, page, MEMPROT_PAGE_OPEN, MEMPROT_PAGE_FOREIGN) &&
-               atomic_load(&overlay->state[page]) != MEMPROT_PAGE_FOREIGN)
-            sched_yield(); // in a handler's hands for a moment
+        memprot_page_set(overlay, page, run, MEMPROT_PAGE_REAL);
     }
 }

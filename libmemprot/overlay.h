@@ -16,10 +16,15 @@
 // Others change protections too, by calls of their own. Whoever opens a page asks the kernel first what protection it
 // has, and that is what it gets back.
 //
+// Where an access may really happen, its pages are opened as they are. Where that is decided later, what was written is
+// found by comparing the pages with what they were when they were opened.
+//
 // Page states are written by compare-and-swap (acquire, release) in handlers of any thread: real -> busy ->
 // open by the thread that opens, open -> busy -> real by the one that closes. Nobody else touches a page that
 // is busy.
 #pragma once
+
+#include "policy.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -46,14 +51,30 @@ enum memprot_opening {
     MEMPROT_RETRY,           // another thread is at work on the page, or has just opened or closed it
     MEMPROT_ALLOWED,         // the page's protection permits this access: nothing to open
     MEMPROT_OPEN_FOR_OTHERS, // the page is open, but only for threads that have rights to memprot's own key
+    MEMPROT_WITHOUT_BYTES,   // the kernel cannot give the page, so there is nothing to copy
     MEMPROT_REFUSED,         // not a page of this overlay, or the kernel said no: errno tells
 };
+
+/// What becomes of what is written to open pages.
+enum memprot_fate {
+    MEMPROT_FATE_DISCARDED, // and what may not be read reads as zeros
+    MEMPROT_FATE_KEPT,
+    MEMPROT_FATE_UNDECIDED, // either, as memprot_overlay_keep is called or not
+};
+
+/// May run in a signal handler.
+static inline enum memprot_fate memprot_overlay_fate(enum memprot_policy policy) {
+    if (policy == MEMPROT_POLICY_LOG)
+        return MEMPROT_FATE_KEPT;
+    return policy == MEMPROT_POLICY_ASK ? MEMPROT_FATE_UNDECIDED : MEMPROT_FATE_DISCARDED;
+}
 
 /// What was forbidden, and by what.
 struct memprot_blocked {
     bool write;      // else a read
     int key;         // to which the thread lacks the right; MEMPROT_NO_KEY: the protection forbids it
     bool unreadable; // the thread may not even read under that key
+    enum memprot_fate fate;
 };
 
 enum { MEMPROT_OVERLAY_FEW = 32 };
@@ -67,10 +88,12 @@ struct memprot_overlay {
     uint8_t *prot;
     uint8_t *key; // of open pages, and how they were opened; written by whoever has made them busy
     _Atomic uint8_t *state;
-    _Atomic(char *) aside; // private, duplicate: where pages are kept, mapped when first needed
-    uintptr_t object;      // what was protected: a fault's place is told from its start; 0: nothing known
-    size_t object_size;    // in bytes
-    size_t holders;        // memory of others: the protections that use this overlay
+    atomic_int policy;      // an enum memprot_policy: what the memory itself says; set at any time, read by handlers
+    _Atomic(char *) aside;  // private, duplicate: where pages are kept, mapped when first needed
+    _Atomic(char *) opened; // shared, duplicate: what undecided pages were when they were opened, mapped likewise
+    uintptr_t object;       // what was protected: a fault's place is told from its start; 0: nothing known
+    size_t object_size;     // in bytes
+    size_t holders;         // memory of others: the protections that use this overlay
     uint8_t few[3 * MEMPROT_OVERLAY_FEW]; // the arrays of a small overlay
 };
 
@@ -81,6 +104,11 @@ int memprot_overlay_init(struct memprot_overlay *overlay, uintptr_t start, size_
 
 /// Releases what init took, not the pages themselves. All pages must be closed.
 void memprot_overlay_deinit(struct memprot_overlay *overlay);
+
+/// What the memory itself says of faults on it. May run in a signal handler.
+static inline enum memprot_policy memprot_overlay_policy(const struct memprot_overlay *overlay) {
+    return (enum memprot_policy)atomic_load_explicit(&overlay->policy, memory_order_relaxed);
+}
 
 /// Opens the page at @p page, and up to @p window pages from it in @p direction (+1 or -1) that are like it; only that
 /// one where a key forbids the access.
@@ -93,21 +121,9 @@ enum memprot_opening memprot_overlay_open(struct memprot_overlay *overlay, size_
 /// signal handler.
 int memprot_overlay_key(const struct memprot_overlay *overlay, size_t page);
 
-/// Takes over from the kernel what protection pages have that are not open. May run in a signal handler.
+/// Takes over from the kernel what protection pages have that are not open. Inside an epoch, or no child could be
+/// forked meanwhile that uses them. May run in a signal handler.
 void memprot_overlay_learn(struct memprot_overlay *overlay, size_t first, size_t count);
 
 /// Whether the page's own protection, open or not, permits the access. May run in a signal handler.
 bool memprot_overlay_permits(struct memprot_overlay *overlay, size_t page, bool write);
-
-/// Closes those of the pages that are open. May run in a signal handler.
-/// @return 0, or -1 with errno set: the pages then stay open.
-int memprot_overlay_close(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// Keeps handlers from opening pages until they are let go again, so that what the kernel says of them is their own
-/// protection. Whoever changes it writes `prot` as well.
-/// @return 0, or -1 with errno EBUSY when a page is open.
-int memprot_overlay_hold(struct memprot_overlay *overlay, size_t first, size_t count);
-void memprot_overlay_unhold(struct memprot_overlay *overlay, size_t first, size_t count);
-
-/// Answers for these pages no more: something else is mapped there. Nothing in memory is touched.
-void memprot_overlay_abandon(struct memprot_overlay *overlay, size_t first, size_t count);

@@ -48,6 +48,12 @@ int memprot_own_maps_ask(uint64_t address, struct memprot_mapping *ret) {
 }
 
 // May run in a signal handler.
+int memprot_own_maps_name(uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity) {
+    int fd = memprot_own_maps_descriptor();
+    return fd < 0 ? -1 : memprot_maps_query_next(fd, address, ret, path, capacity);
+}
+
+// May run in a signal handler.
 int memprot_own_maps_glance(uint64_t address, struct memprot_mapping *ret) {
     uint64_t word = atomic_load(&kept);
     return word == 0 ? -1 : memprot_maps_query_next(descriptor_of(word), address, ret, NULL, 0);

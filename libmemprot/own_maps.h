@@ -18,8 +18,12 @@ int memprot_own_maps_next(uint64_t address, struct memprot_mapping *ret);
 /// in a signal handler.
 int memprot_own_maps_ask(uint64_t address, struct memprot_mapping *ret);
 
-/// The same without a look at whether the descriptor is still ours, which costs half as much as the question: for who
-/// knows what the answer should be, and asks in earnest when it is another one. May run in a signal handler.
+/// The same with the path, for which there is room for PATH_MAX bytes, and with the kind. May run in a signal handler.
+int memprot_own_maps_name(uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity);
+
+/// The same as memprot_own_maps_ask without a look at whether the descriptor is still ours, which costs half as much as
+/// the question: for who knows what the answer should be, and asks in earnest when it is another one. May run in a
+/// signal handler.
 int memprot_own_maps_glance(uint64_t address, struct memprot_mapping *ret);
 
 /// Closes the descriptor; the next question opens another one. In a forked child it speaks of the parent.

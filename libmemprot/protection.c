@@ -1,6 +1,7 @@
 #include "protection.h"
 
 #include "calls.h"
+#include "overlay_hold.h"
 #include "own_maps.h"
 #include "page.h"
 #include "ranges.h"

@@ -21,9 +21,20 @@ static atomic_int used;
 static int hint; // rows before it are taken
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
 
-int memprot_ranges_add(uintptr_t start, uintptr_t stop, struct memprot_overlay *overlay) {
-    int failed = -1;
+// Inside an epoch, so that nobody forks while the mutex is held.
+static int take_table(void) {
+    int token = memprot_epoch_enter();
     pthread_mutex_lock(&writing);
+    return token;
+}
+
+static void give_table(int token) {
+    pthread_mutex_unlock(&writing);
+    memprot_epoch_leave(token);
+}
+
+int memprot_ranges_add(uintptr_t start, uintptr_t stop, struct memprot_overlay *overlay) {
+    int failed = -1, token = take_table();
     for (int i = hint; i < ROWS; i++) {
         // A withdrawn row keeps its overlay until no handler reads it any more.
         if (atomic_load(&rows[i].start) || rows[i].overlay)
@@ -37,7 +48,7 @@ int memprot_ranges_add(uintptr_t start, uintptr_t stop, struct memprot_overlay *
         failed = 0;
         break;
     }
-    pthread_mutex_unlock(&writing);
+    give_table(token);
     if (failed)
         errno = ENOSPC;
     return failed;
@@ -50,11 +61,11 @@ void memprot_ranges_remove(struct memprot_overlay *overlay) {
             continue;
         atomic_store(&rows[i].start, 0);
         memprot_epoch_wait();
-        pthread_mutex_lock(&writing);
+        int token = take_table();
         rows[i].overlay = NULL;
         if (i < hint)
             hint = i;
-        pthread_mutex_unlock(&writing);
+        give_table(token);
     }
 }
 
@@ -69,6 +80,7 @@ struct memprot_overlay *memprot_ranges_find(uintptr_t address) {
     return NULL;
 }
 
+// May run in a signal handler.
 struct memprot_overlay *memprot_ranges_next(uintptr_t address, uintptr_t *start, uintptr_t *stop) {
     struct memprot_overlay *found = NULL;
     int high = atomic_load(&used);

@@ -15,5 +15,6 @@ void memprot_ranges_remove(struct memprot_overlay *overlay);
 struct memprot_overlay *memprot_ranges_find(uintptr_t address);
 
 /// The range that holds @p address, or else the first one behind it.
-/// @return its overlay, or NULL when there is none. It stays only while the caller keeps the memory of the range.
+/// @return its overlay, or NULL when there is none. It stays only while the caller keeps the memory of the range, or
+/// between memprot_epoch_enter and _leave. May run in a signal handler.
 struct memprot_overlay *memprot_ranges_next(uintptr_t address, uintptr_t *start, uintptr_t *stop);

@@ -1,5 +1,8 @@
 #include "record.h"
 
+#include "epoch.h"
+#include "overlay_close.h"
+#include "page.h"
 #include "page_key.h"
 
 #include <errno.h>
@@ -19,6 +22,7 @@ static struct memprot_record records[MEMPROT_RECORDS];
 static atomic_int used; // one past the highest index ever taken
 static atomic_int waiting;
 static _Atomic uint64_t next_sequence = 1;
+static _Atomic uint64_t recorded; // a statistic: nothing is ordered by it
 
 // May run in a signal handler.
 static bool move_state(size_t index, uint8_t from, uint8_t to) {
@@ -43,7 +47,14 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->overlay = NULL;
         record->count = 0;
         record->folded = 0;
+        record->faults = 0;
+        record->holes = NULL;
+        record->stack_overflow = false;
+        record->depth = 0;
         record->block = (struct memprot_block){0};
+        record->call = NULL;
+        record->transferred = 0;
+        record->ruling = (struct memprot_ruling){.policy = MEMPROT_POLICY_DIE};
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }
@@ -70,18 +81,21 @@ bool memprot_record_hold(struct memprot_record *record, uint64_t sequence) {
 }
 
 // May run in a signal handler.
-static bool is_similar(const struct memprot_record *record, int thread, const struct memprot_overlay *overlay) {
-    return record->thread == thread && (!record->overlay || record->overlay == overlay);
+static bool is_similar(const struct memprot_record *record, int thread, const struct memprot_overlay *overlay,
+                       const struct memprot_ruling *ruling) {
+    return record->thread == thread && (!record->overlay || record->overlay == overlay) &&
+           memprot_record_is_of(record, ruling);
 }
 
 // May run in a signal handler.
-struct memprot_record *memprot_record_hold_similar(int thread, const struct memprot_overlay *overlay) {
+struct memprot_record *memprot_record_hold_similar(int thread, const struct memprot_overlay *overlay,
+                                                   const struct memprot_ruling *ruling) {
     int high = atomic_load(&used);
     for (int index = 0; index < high; index++) {
         // Others' records are looked at only: were they held, their claimers would wait.
-        if (!is_similar(&records[index], thread, overlay) || !move_state((size_t)index, READY, BUSY))
+        if (!is_similar(&records[index], thread, overlay, ruling) || !move_state((size_t)index, READY, BUSY))
             continue;
-        if (is_similar(&records[index], thread, overlay))
+        if (is_similar(&records[index], thread, overlay, ruling))
             return &records[index];
         memprot_record_unhold(&records[index]);
     }
@@ -101,45 +115,88 @@ static void close_pages(struct memprot_record *record) {
     if (record->overlay)
         (void)memprot_overlay_close(record->overlay, record->first, record->count);
     record->overlay = NULL;
+    memprot_hole_close(record->holes);
+    record->holes = NULL;
 }
 
-static struct memprot_record *claim(int owner, bool anyone, bool everybody) {
-    if (atomic_load(&waiting) == 0)
-        return NULL;
+bool memprot_record_is_orphaned(int owner) {
+    if (owner == MEMPROT_OWNER_LISTENERS || owner == MEMPROT_OWNER_DECIDER || owner == MEMPROT_OWNER_ANYONE)
+        return false;
+    return owner > 0 ? has_ended(owner) : !memprot_scope_may_claim(memprot_scope_of(-owner));
+}
+
+// Others may close its pages as long as it is not decided what is to become of them: whoever decides may be at work
+// with the memory. A burst ends here.
+static void await_decision(size_t index) {
+    records[index].sequence = atomic_fetch_add(&next_sequence, 1);
+    atomic_store(&owners[index], MEMPROT_OWNER_DECIDER);
+    memprot_record_unhold(&records[index]);
+}
+
+// The oldest that is wanted, now the caller's; NULL when there is none.
+static struct memprot_record *take_oldest(memprot_wanted *wanted, const void *closure) {
     for (;;) {
         int oldest = -1, high = atomic_load(&used);
         bool busy = false;
         for (int index = 0; index < high; index++) {
             uint8_t state = atomic_load_explicit(&states[index], memory_order_acquire);
-            if (state != READY && state != BUSY)
-                continue;
-            int whose = atomic_load(&owners[index]);
-            if (!everybody && whose != owner && !(anyone && (whose == MEMPROT_OWNER_ANYONE || has_ended(whose))))
+            if ((state != READY && state != BUSY) || !wanted(&records[index], atomic_load(&owners[index]), closure))
                 continue;
             if (state == BUSY)
                 busy = true;
             else if (oldest < 0 || records[index].sequence < records[oldest].sequence)
                 oldest = index;
         }
-        if (oldest >= 0 && move_state((size_t)oldest, READY, CLAIMED)) {
-            atomic_fetch_sub(&waiting, 1);
-            close_pages(&records[oldest]);
-            return &records[oldest];
-        }
         if (oldest < 0 && !busy)
             return NULL;
+        if (oldest >= 0 && move_state((size_t)oldest, READY, CLAIMED)) {
+            // Others may have claimed it since, and another thread have filled it anew.
+            if (wanted(&records[oldest], atomic_load(&owners[oldest]), closure))
+                return &records[oldest];
+            memprot_record_unhold(&records[oldest]);
+        }
         sched_yield();
     }
 }
 
-struct memprot_record *memprot_record_claim(int owner, bool anyone) {
-    struct memprot_record *record = claim(owner, anyone, false);
-    if (record) // its pages are closed; should others open them, this thread's accesses are none of theirs
-        memprot_own_key_renounce();
-    return record;
+int memprot_record_decide(struct memprot_record *record, uint64_t sequence, bool keep) {
+    size_t index = (size_t)(record - records);
+    while (!move_state(index, READY, CLAIMED)) {
+        if (atomic_load(&states[index]) == FREE || record->sequence != sequence)
+            return 1;
+        sched_yield();
+    }
+    if (record->sequence != sequence) {
+        memprot_record_unhold(record);
+        return 1;
+    }
+    int token = memprot_epoch_enter();
+    int failed = keep && record->overlay ? memprot_overlay_keep(record->overlay, record->first, record->count) : 0;
+    int error = errno;
+    close_pages(record);
+    memprot_epoch_leave(token);
+    memprot_own_key_renounce();
+    errno = error;
+    return failed;
 }
 
-struct memprot_record *memprot_record_claim_any(void) { return claim(0, true, true); }
+struct memprot_record *memprot_record_claim(memprot_wanted *wanted, const void *closure) {
+    if (atomic_load(&waiting) == 0)
+        return NULL;
+    int token = memprot_epoch_enter(); // nobody forks between the claim and the end of closing
+    struct memprot_record *record = take_oldest(wanted, closure);
+    if (record) {
+        atomic_fetch_sub(&waiting, 1);
+        if (record->ruling.policy == MEMPROT_POLICY_ASK)
+            await_decision((size_t)(record - records));
+        else
+            close_pages(record);
+    }
+    memprot_epoch_leave(token);
+    if (record && record->ruling.policy != MEMPROT_POLICY_ASK)
+        memprot_own_key_renounce(); // should others open its pages, this thread's accesses are none of theirs
+    return record;
+}
 
 void memprot_record_free(struct memprot_record *record) {
     atomic_store_explicit(&states[record - records], FREE, memory_order_release);
@@ -148,8 +205,43 @@ void memprot_record_free(struct memprot_record *record) {
 // May run in a signal handler.
 int memprot_record_waiting(void) { return atomic_load_explicit(&waiting, memory_order_relaxed); }
 
+bool memprot_record_is_waiting(memprot_wanted *wanted, const void *closure) {
+    int high = atomic_load(&waiting) > 0 ? atomic_load(&used) : 0;
+    for (int index = 0; index < high; index++) {
+        uint8_t state = atomic_load_explicit(&states[index], memory_order_acquire);
+        if ((state == READY || state == BUSY) && wanted(&records[index], atomic_load(&owners[index]), closure))
+            return true;
+    }
+    return false;
+}
+
+void memprot_record_settle(int thread) {
+    int high = atomic_load(&waiting) > 0 ? atomic_load(&used) : 0;
+    int token = memprot_epoch_enter();
+    for (int index = 0; index < high; index++) {
+        struct memprot_record *record = &records[index];
+        if (record->thread != thread || !move_state((size_t)index, READY, BUSY))
+            continue;
+        if (record->thread == thread && record->ruling.policy != MEMPROT_POLICY_ASK)
+            close_pages(record);
+        memprot_record_unhold(record);
+    }
+    memprot_epoch_leave(token);
+}
+
+// May run in a signal handler.
+uint64_t memprot_record_faults(void) { return atomic_load_explicit(&recorded, memory_order_relaxed); }
+
+// May run in a signal handler.
+void memprot_record_count(struct memprot_record *record) {
+    record->faults++;
+    atomic_fetch_add_explicit(&recorded, 1, memory_order_relaxed);
+}
+
 void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count) {
-    int high = atomic_load(&used);
+    int high = atomic_load(&used), token = memprot_epoch_enter();
+    uintptr_t start = overlay->start + first * memprot_page_size();
+    memprot_hole_put_back(start, start + count * memprot_page_size());
     for (int index = 0; index < high; index++) {
         struct memprot_record *record = &records[index];
         uint8_t state;
@@ -165,6 +257,7 @@ void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, s
             sched_yield();
         }
     }
+    memprot_epoch_leave(token);
 }
 
 void memprot_record_after_fork(int parent_thread, int thread) {
@@ -173,8 +266,12 @@ void memprot_record_after_fork(int parent_thread, int thread) {
         if (atomic_load(&states[index]) == FREE)
             continue;
         close_pages(&records[index]);
-        if (atomic_load(&owners[index]) == parent_thread) {
-            atomic_store(&owners[index], thread);
+        int owner = atomic_load(&owners[index]);
+        bool is_scopes = owner < 0 && owner > MEMPROT_OWNER_DECIDER && !memprot_record_is_orphaned(owner);
+        if (is_scopes || owner == parent_thread ||
+            (owner == MEMPROT_OWNER_LISTENERS && records[index].thread == parent_thread)) {
+            if (owner == parent_thread)
+                atomic_store(&owners[index], thread);
             atomic_store(&states[index], READY);
             kept++;
         } else {

@@ -8,15 +8,17 @@
 //   ready -> claimed  by the claimer, who alone owns it from then on, and finally frees it
 #pragma once
 
+#include "hole.h"
 #include "key_rights.h"
 #include "overlay.h"
+#include "policy.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MEMPROT_RECORDS = 1024, MEMPROT_RECORD_PCS = 32, MEMPROT_RECORD_TEXT = 4096 };
+enum { MEMPROT_RECORDS = 1024, MEMPROT_RECORD_PCS = 32, MEMPROT_RECORD_TEXT = 4096, MEMPROT_RECORD_CONTEXTS = 8 };
 
 enum memprot_access { MEMPROT_READ, MEMPROT_WRITE, MEMPROT_EXECUTE };
 
@@ -48,11 +50,39 @@ struct memprot_record {
     // Open pages lie within [first, first + count), not necessarily all of these; none when overlay is NULL.
     struct memprot_overlay *overlay;
     size_t first, count;
-    uint32_t folded; // further faults of the thread that found no record of their own
+    uint32_t folded;            // further faults of the thread that found no record of their own
+    bool stack_overflow;        // the thread's stack has run out
+    uint32_t depth;             // how many Python frames were on it then
+    struct memprot_hole *holes; // zeros that lie over pages which the kernel cannot give; the newest first
+    const char *call;    // the function through which the kernel made the access; NULL: an instruction of the program
+    int64_t transferred; // how many bytes that call said it had moved
+    struct memprot_ruling ruling;
+    uint32_t contexts;                          // how many are known of
+    uintptr_t context[MEMPROT_RECORD_CONTEXTS]; // what the thread ran code in, innermost first
+    uint32_t faults; // those it stands for: the first, those that went on with the same access, those folded in
 };
 
-/// Who may claim a record: a thread by its id, or whoever ends a scope.
-enum { MEMPROT_OWNER_ANYONE = 0 };
+/// Who may claim a record: a thread by its id, a scope, whoever ends a scope, or whoever tells the listeners what
+/// nobody raises. One that is being decided upon is nobody's.
+enum { MEMPROT_OWNER_ANYONE = 0, MEMPROT_OWNER_LISTENERS = INT32_MIN, MEMPROT_OWNER_DECIDER };
+
+/// Scopes as owners have negative numbers. May run in a signal handler.
+static inline int memprot_record_owner_scope(int number) { return -number; }
+
+/// Who may claim what was ruled upon: @p otherwise where no scope does and no listener. May run in a signal handler.
+static inline int memprot_record_owner(const struct memprot_ruling *ruling, int otherwise) {
+    if (ruling->policy == MEMPROT_POLICY_LOG || ruling->policy == MEMPROT_POLICY_DISCARD)
+        return MEMPROT_OWNER_LISTENERS;
+    return ruling->scope != 0 ? memprot_record_owner_scope(ruling->scope) : otherwise;
+}
+
+/// Whether a record, which @p owner may claim, is what is asked for.
+typedef bool memprot_wanted(const struct memprot_record *record, int owner, const void *closure);
+/// Whether it was ruled upon alike. May run in a signal handler.
+static inline bool memprot_record_is_of(const struct memprot_record *record, const struct memprot_ruling *ruling) {
+    return record->ruling.policy == ruling->policy && record->ruling.source == ruling->source &&
+           record->ruling.scope == ruling->scope;
+}
 
 /// A record to fill, anyone's until it is routed, or NULL when all are in use. Some are kept back for who asks with @p
 /// last_resort. May run in a signal handler.
@@ -68,25 +98,48 @@ void memprot_record_route(struct memprot_record *record, int owner);
 /// differs). May run in a signal handler.
 bool memprot_record_hold(struct memprot_record *record, uint64_t sequence);
 
-/// Holds a record of @p thread whose pages are those of @p overlay, or have been closed already; NULL when
-/// there is none. May run in a signal handler.
-struct memprot_record *memprot_record_hold_similar(int thread, const struct memprot_overlay *overlay);
+/// Holds a record of @p thread, ruled alike, whose pages are those of @p overlay, or have been closed already; NULL
+/// when there is none. May run in a signal handler.
+struct memprot_record *memprot_record_hold_similar(int thread, const struct memprot_overlay *overlay,
+                                                   const struct memprot_ruling *ruling);
 
 /// May run in a signal handler.
 void memprot_record_unhold(struct memprot_record *record);
 
-/// Takes the oldest record of @p owner, of nobody when @p anyone, or of a thread that has ended when @p
-/// anyone; closes its pages.
+/// Takes the oldest record that @p wanted says yes to, and closes its pages; they stay open where its policy is
+/// MEMPROT_POLICY_ASK, until memprot_record_decide.
+/// @param wanted is asked with a record that may change meanwhile, and again when it cannot any more.
 /// @return NULL when there is none. The caller reads it and then calls memprot_record_free.
-struct memprot_record *memprot_record_claim(int owner, bool anyone);
+struct memprot_record *memprot_record_claim(memprot_wanted *wanted, const void *closure);
 
-/// Takes the oldest record whoever owns it, for the report at a program's end.
-struct memprot_record *memprot_record_claim_any(void);
+/// Whether an owner is none any more: a thread that has ended, a scope that is closed.
+bool memprot_record_is_orphaned(int owner);
+
+/// Closes the pages of a claimed record whose policy is MEMPROT_POLICY_ASK. Until then others may close them, and what
+/// was written there is lost.
+/// @param sequence the record's since it was claimed.
+/// @param keep what was written stays.
+/// @return 0; -1 with errno set when what was written cannot stay, because the file beneath may not be written; 1 when
+/// the record was lost meanwhile, in the child of a fork, and is nobody's.
+int memprot_record_decide(struct memprot_record *record, uint64_t sequence, bool keep);
 
 void memprot_record_free(struct memprot_record *record);
 
+/// Whether there is a record that @p wanted says yes to.
+bool memprot_record_is_waiting(memprot_wanted *wanted, const void *closure);
+
+/// Closes the pages of a thread's records: what comes next is ruled upon anew. What is undecided stays.
+void memprot_record_settle(int thread);
+
 /// How many records wait to be claimed. May run in a signal handler.
 int memprot_record_waiting(void);
+
+/// How many faults have been recorded since the process began: records stand for exactly as many, however many that
+/// is. May run in a signal handler.
+uint64_t memprot_record_faults(void);
+
+/// One more fault for which a record stands that is held or being filled. May run in a signal handler.
+void memprot_record_count(struct memprot_record *record);
 
 /// Closes every open page of @p overlay in [first, first + count): the memory is going away or changing.
 void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, size_t count);

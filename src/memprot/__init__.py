@@ -28,6 +28,7 @@ from memprot.diagnosis.verdict import Verdict, check
 from memprot.errors import ProtectionError
 from memprot.faults import engine as _engine  # noqa: F401
 from memprot.faults.error import FaultError
+from memprot.memory.peek import peek, poke
 from memprot.memory.protection import protect, protected
 from memprot.memory.region import Region, guarded
 from memprot.memory.sealing import seal
@@ -52,7 +53,9 @@ __all__ = [
     "deny_write_execute",
     "guarded",
     "mprotect",
+    "peek",
     "pkey_mprotect",
+    "poke",
     "protect",
     "protected",
     "seal",

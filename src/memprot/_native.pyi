@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any, ParamSpec, SupportsIndex, TypeVar, final, overload
+from typing import Any, NoReturn, ParamSpec, SupportsIndex, TypeVar, final, overload
 
 from typing_extensions import Buffer
 
 from memprot.faults.error import FaultError
+from memprot.faults.policy import Policy
 from memprot.prot import Prot
 from memprot.space.mapping import MappingKind
 
@@ -990,34 +991,63 @@ def fault_reinstall() -> None:
     """
 
 def fault_policy(policy: int, /) -> None:
-    """What happens to a fault while no scope is open: 0 die, 1 raise, 2 log, 3 abort.
+    """What happens to a fault where nothing else says so: 0 die, 1 raise, 2 log, 3 abort, 4 discard, 5 ask.
 
     :raises ValueError: for another number.
     """
 
-def fault_take() -> FaultError | None:
-    """The calling thread's recorded faults as one exception, or None when there are none."""
+def fault_die(signal: int, /) -> NoReturn:
+    """Die of a signal, whoever handles it.
 
-def fault_claim_all() -> list[tuple[Any, ...]]:
-    """Every recorded fault, whoever it belongs to, as rows of :class:`memprot.faults.native_record.NativeRecord`."""
+    :raises OSError: there is no such signal.
+    """
 
-def fault_claim_unowned() -> list[tuple[Any, ...]]:
-    """The recorded faults that belong to no living Python thread, as rows like :func:`fault_claim_all`."""
+def policy_number(policy: object, /) -> int:
+    """The number of a policy's name, as :func:`fault_policy` takes it; that of ask for a callable.
+
+    :raises ValueError: no policy has this name.
+    :raises TypeError: neither a name nor a callable.
+    """
+
+def scope_policy(number: int, /) -> object:
+    """The policy that the scope of a number was given; None when there is no such scope."""
+
+def scope_remember(number: int, fault: FaultError, /) -> None:
+    """Put a fault into the ``faults`` of the scope of a number, where there still is one."""
+
+def fault_take() -> BaseException | None:
+    """What the running code's thread and scopes have to raise, as one exception; None when there is nothing."""
+
+def fault_claim_all() -> list[tuple[Any, ...] | BaseException]:
+    """Every recorded fault, whoever it belongs to, as rows of :class:`memprot.faults.native_record.NativeRecord`.
+
+    Where a policy asks for a decision, that is asked for, and an exception stands where it was to raise.
+    """
+
+def fault_claim_untold() -> list[tuple[Any, ...] | BaseException]:
+    """The recorded faults that will be raised nowhere, like :func:`fault_claim_all`."""
 
 def fault_waiting() -> int:
     """How many recorded faults nobody has taken over yet."""
 
+def fault_count() -> int:
+    """How many faults the process has recorded so far: the sum of ``faults`` over all records, claimed or not."""
+
 def set_delivery(
-    delivery: type[BaseException], error_factory: Callable[[list[tuple[Any, ...]]], BaseException], /
+    delivery: type[BaseException],
+    error_factory: Callable[[list[tuple[Any, ...] | BaseException]], BaseException],
+    decider: Callable[[tuple[Any, ...]], tuple[bool, BaseException | None]],
+    /,
 ) -> None:
     """Register what faults become.
 
     :param delivery: the class set as a thread's pending exception; instantiating it takes over the thread's records.
-    :param error_factory: makes one exception of a list of at least one record.
+    :param error_factory: makes one exception of a list of at least one record, or exception.
+    :param decider: says of a record whose policy asks whether what was written stays, and what is raised.
     """
 
 def unraisable_hook(unraisable: Any, /) -> None:
-    """The ``sys.unraisablehook`` while a scope is open: keeps a fault raised in a finalizer for the scope's end."""
+    """The ``sys.unraisablehook`` once a scope has raised: keeps a fault raised in a finalizer for the scope's end."""
 
 def set_drain(drain: Callable[[], object], /) -> None:
     """Register what is called in the main thread when records wait that will be raised nowhere."""
@@ -1025,22 +1055,32 @@ def set_drain(drain: Callable[[], object], /) -> None:
 def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
     """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
 
-def use_alternate_stack() -> None:
-    """Give the calling thread a stack for signal handlers, unless it has one: a stack overflow then can be reported.
+def use_alternate_stacks() -> None:
+    """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
 
-    :raises OSError: there is no memory for it.
+    A stack overflow then can be reported. A thread that has such a stack keeps it, and nobody takes notice of one that
+    cannot be given it. Threads that libraries loaded later start by themselves have none.
 
-    Source: sigaltstack(2).
+    :raises OSError: there is no memory for that of the calling thread.
+
+    Source: sigaltstack(2), pthread_create(3).
     """
 
 @final
 class catch_faults:  # noqa: N801
-    """Recover faults on memory that memprot owns, and raise them.
+    """Recover faults on memory that memprot owns, and raise them, or do what another policy says.
 
-    While a scope is open, recovery is armed for the whole process. A fault is raised as :class:`memprot.FaultError` in
-    the Python thread that caused it, as soon as its interpreter looks for pending exceptions, and at the latest when
-    the scope ends. Faults of threads without Python are raised where the innermost scope ends. When the block raised
-    something else too, that is the error's ``__context__``. Scopes nest.
+    A fault is raised as :class:`memprot.FaultError` in the Python thread that caused it, as soon as its interpreter
+    looks for pending exceptions, and at the latest when the scope ends. Faults of threads without Python are raised
+    where the innermost scope ends. When the block raised something else too, that is the error's ``__context__``.
+
+    Scopes nest: the innermost one's policy counts, unless a :class:`memprot.Region` has its own. A scope is its
+    thread's, and in asyncio its task's; a thread without one falls under the newest open scope of the process.
+
+    :param policy: ``"raise"``, ``"log"`` (the access happens), ``"discard"`` (what is written vanishes) or ``"abort"``
+        (report and die); or a callable that is given the :class:`memprot.FaultError` afterwards and returns one of
+        these, as :func:`memprot.faults.set_policy` tells.
+    :raises ValueError: no such policy.
 
     >>> from memprot import FaultError, Region, catch_faults
     >>> region = Region(4096, "rw-")
@@ -1054,12 +1094,20 @@ class catch_faults:  # noqa: N801
     write 0
     >>> len(scope.faults)
     1
+    >>> with catch_faults(policy="log"):
+    ...     view[0] = 2
+    >>> region[0], str(region.prot)
+    (2, 'r--')
     """
 
-    def __new__(cls) -> catch_faults: ...
+    def __init__(self, policy: Policy = "raise") -> None: ...
     @property
     def faults(self) -> tuple[FaultError, ...]:
-        """What this scope has raised so far; each with those that came along in its ``others``."""
+        """What this scope has raised or recorded so far; each with those that came along in its ``others``."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy it was given."""
 
     def check(self) -> None:
         """Raise what was recorded so far.
@@ -1108,6 +1156,12 @@ class Region:
     @property
     def protection(self) -> int | None:
         """The pages' protection as a number, None when they differ."""
+
+    def set_policy(self, policy: int, /) -> None:
+        """What happens to faults on it, as :func:`fault_policy` numbers it; 6 where it says nothing of its own.
+
+        :raises ValueError: for another number, or the region is closed.
+        """
 
     @property
     def stack(self) -> int:
@@ -1162,10 +1216,31 @@ def region_at(address: int, /) -> Region | None:
 def seal_region(start: int, stop: int, /) -> bool:
     """Remember that a Region's pages are sealed, so that closing it leaves them; whether they are a Region's."""
 
-def set_region_fault(factory: Callable[[Region, int, int, int, int], BaseException], /) -> None:
-    """Register what an accessor's fault becomes: ``factory(region, address, access, signal, key)``.
+def set_region_fault(factory: Callable[[Region, int, int, int, int, int, bytes | None], BaseException], /) -> None:
+    """Register what an accessor's fault becomes.
 
-    The key is the protection key that forbids the access; -1 for none.
+    :param factory: called with the region, the address, the access, the signal that told (0: none, the kernel did),
+        the protection key that forbids it (-1: none), how many bytes were moved before, and those where they were read.
+    """
+
+# Any memory (_native/peek.c)
+
+def peek(address: int, size: int, /) -> bytes:
+    """The bytes from an address on, up to the first that may not be read: fewer than asked for, where there is one.
+
+    :raises TypeError: an argument is no int.
+    :raises ValueError: it is negative.
+    :raises OverflowError: it does not fit in 64 bits.
+    :raises MemoryError: there is no room for a copy.
+    """
+
+def poke(address: int, data: Buffer, /) -> tuple[int, bool]:
+    """Write bytes to an address: how many, up to the first that may not be written or read.
+
+    :return: the number, and whether it is the data that could not be read further.
+    :raises TypeError: an argument of another type.
+    :raises ValueError: the address is negative.
+    :raises OverflowError: it does not fit in 64 bits.
     """
 
 # Buffers (_native/buffer.c)
@@ -1252,6 +1327,30 @@ def set_protection_errors(
     """
 
 # Guards (_native/numpy.c, stacks.c)
+
+def array_type(ndarray: type, flatiter: type, /) -> type:
+    """The type of arrays whose statements raise the faults they meet: a subclass of ``numpy.ndarray``.
+
+    It differs in that only, its views are of the same type, and copies of it and results computed from it are plain.
+
+    :param ndarray: ``numpy.ndarray``; building memprot needs no NumPy, so it is handed in.
+    :param flatiter: ``numpy.flatiter``.
+    :raises RuntimeError: this NumPy is built in a way that is not known.
+    """
+
+def exact_arrays(ndarray: type, flatiter: type, /) -> None:
+    """Have the statements of plain arrays raise the faults they meet, too.
+
+    The two types get tables of operations that call what was there, and then look for a fault. What Python code has
+    derived from them keeps what it has.
+
+    :param ndarray: ``numpy.ndarray``.
+    :param flatiter: ``numpy.flatiter``.
+    :raises RuntimeError: this NumPy is built in a way that is not known.
+    """
+
+def inexact_arrays() -> None:
+    """Put back what was there, unless somebody else has replaced it meanwhile."""
 
 def numpy_enable(umath: ModuleType, left: bool, align: int, /) -> None:
     """Serve NumPy's arrays from guard pools.

@@ -23,7 +23,7 @@ Action = Callable[[numpy.ndarray, memoryview], object]
 def views(shared: bool) -> Iterator[tuple[Region, numpy.ndarray, memoryview]]:
     """Writable views of a Region that is read-only by now."""
     region = Region(4 * PAGE_SIZE, shared=shared)
-    array = region.array("u1")
+    array = numpy.asarray(region.array("u1"))  # a plain one, whose statements raise later
     view = memoryview(region)
     array[:] = 7
     region.protect("r--")
@@ -224,9 +224,14 @@ def test_a_scope_cannot_be_opened_twice_at_once() -> None:
         pass
 
 
-def test_a_scope_takes_no_arguments() -> None:
+def test_a_scope_takes_a_policy_and_nothing_else() -> None:
+    for wrong in ((1,), ("raise", "log"), (None,)):
+        with pytest.raises(TypeError):
+            catch_faults(*wrong)
     with pytest.raises(TypeError):
-        catch_faults(1)  # type: ignore[call-arg]
+        catch_faults(kind="raise")  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="'cry' is no fault policy"):
+        catch_faults("cry")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         catch_faults().__exit__()
 

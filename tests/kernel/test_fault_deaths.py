@@ -211,20 +211,6 @@ atexit.register(misbehave.write, region.address, 1)
     assert "memprot: fatal write" in child.stderr
 
 
-def test_a_truncated_file_behind_foreign_code_dies_of_sigbus(run_child: RunChild) -> None:
-    child = run_child(f"""{SETUP}
-fd = os.memfd_create("short")
-os.ftruncate(fd, PAGE_SIZE)
-with open(fd, "r+b") as file:
-    region = Region.from_file(file, "rw-")
-    os.ftruncate(fd, 0)
-    with catch_faults():
-        misbehave.write(region.address, 1)
-""")
-    assert child.returncode == -signal.SIGBUS
-    assert "memprot: fatal write" in child.stderr
-
-
 @pytest.mark.parametrize("setup", [KINDS["private"], KINDS["shared"]], ids=["private", "shared"])
 def test_where_no_further_mapping_may_be_made_it_recovers_or_dies_with_a_report(
     run_child: RunChild, setup: str

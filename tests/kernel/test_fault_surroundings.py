@@ -119,7 +119,7 @@ def test_a_signal_sent_while_handlers_come_and_go_reaches_the_one_below(run_chil
     child = run_child(
         f"""
 import os, signal, subprocess, sys, threading
-from memprot import catch_faults
+from memprot import Region
 came = 0
 def count(*_):
     global came
@@ -134,18 +134,18 @@ if {elsewhere}:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
 program = "import os, signal, sys\\nfor _ in range(100_000): os.kill(int(sys.argv[1]), signal.SIGSEGV)"
 sender = subprocess.Popen([sys.executable, "-c", program, str(os.getpid())])
-def scopes():
+def regions():
     for _ in range(3):
-        with catch_faults():
+        with Region(1):
             pass
 while sender.poll() is None:
     if not {elsewhere}:  # the one below is another one each time
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
         signal.signal(signal.SIGSEGV, signal.SIG_DFL)
-        scopes()
+        regions()
         signal.signal(signal.SIGSEGV, count)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGSEGV])
-    scopes()
+    regions()
 over.set()
 thread.join()
 print(came > 0, signal.getsignal(signal.SIGSEGV) is count)
@@ -158,6 +158,19 @@ def test_importing_changes_no_handler(run_child: RunChild) -> None:
     program = "before = handlers()\nimport memprot\nprint(before == handlers())"
     child = run_child(f"import ctypes, os, signal\n{HANDLERS}\n{program}")
     assert lines_of(child) == ["True"]
+
+
+def test_a_scope_without_memory_installs_no_handler_and_memory_does(run_child: RunChild) -> None:
+    child = run_child(f"""{SETUP}{HANDLERS}
+before = handlers()
+with catch_faults():
+    print(handlers() == before)
+    region = Region(10, "r--")
+    print(handlers() == before, raises(region))
+    region.close()
+    print(handlers() == before)
+""")
+    assert lines_of(child) == ["True", "False True", "True"]
 
 
 FORKS = """

@@ -112,6 +112,8 @@ def test_what_else_finalizers_raise_goes_where_it_always_went(
     monkeypatch.setattr(sys, "unraisablehook", hook)
     for _ in range(2):
         with catch_faults():
+            with pytest.raises(FaultError):
+                misbehave.write(blocked.address, 1)
             assert sys.unraisablehook is not hook
             with catch_faults():
                 Bad()
@@ -121,8 +123,18 @@ def test_what_else_finalizers_raise_goes_where_it_always_went(
     assert seen == [KeyError, FaultError, KeyError] * 2
 
 
+def test_a_scope_that_raises_nothing_leaves_the_hook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hook(unraisable: Any) -> None:
+        raise AssertionError("nothing was unraisable")
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+    with catch_faults():
+        assert sys.unraisablehook is hook
+    assert sys.unraisablehook is hook
+
+
 def test_a_hook_that_was_set_inside_a_scope_and_calls_its_predecessor_is_called_once(
-    monkeypatch: pytest.MonkeyPatch,
+    misbehave: ModuleType, blocked: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Bad:
         def __del__(self) -> None:
@@ -131,6 +143,8 @@ def test_a_hook_that_was_set_inside_a_scope_and_calls_its_predecessor_is_called_
     seen: list[str] = []
     monkeypatch.setattr(sys, "__unraisablehook__", lambda unraisable: seen.append("Python's"))
     with catch_faults():
+        with pytest.raises(FaultError):
+            misbehave.write(blocked.address, 1)
         before = sys.unraisablehook
 
         def hook(unraisable: Any) -> None:
@@ -139,5 +153,7 @@ def test_a_hook_that_was_set_inside_a_scope_and_calls_its_predecessor_is_called_
 
         monkeypatch.setattr(sys, "unraisablehook", hook)
     with catch_faults():
+        with pytest.raises(FaultError):
+            misbehave.write(blocked.address, 1)
         Bad()
     assert seen == ["the new one", "Python's"]

@@ -174,7 +174,7 @@ def test_code_on_a_page_can_run_while_a_blocked_write_to_it_is_open(misbehave: M
         region[:6] = b"\xb8\x07\x00\x00\x00\xc3"  # mov $7, %eax; ret
         region.protect("r-x")
         results: list[int] = []
-        run = functools.partial(misbehave.jump, region.address)
+        run = functools.partial(misbehave.call, region.address)
         with catch_faults() as scope:
             with pytest.raises(FaultError):
                 results.append(misbehave.write_then_call(region.address + 100, 1, run))

@@ -189,8 +189,22 @@ static PyObject *misbehave_null_write(PyObject *Py_UNUSED(self), PyObject *Py_UN
     Py_RETURN_NONE;
 }
 
-// jump(address, gil=True) -> int: calls it as a function of no arguments; what it returned.
-BIND(jump, read_one, touch_by_calling)
+// call(address, gil=True) -> int: calls it as a function of no arguments; what it returned.
+BIND(call, read_one, touch_by_calling)
+
+// call_from_table(address, gil=True) -> int: the same through a pointer in memory.
+BIND(call_from_table, read_one, touch_by_calling_from_table)
+
+// jump(address): goes there without a way back.
+BIND(jump, read_one, touch_by_jumping)
+
+// call_for_double(address) -> float: as a function of a double.
+static PyObject *misbehave_call_for_double(PyObject *Py_UNUSED(self), PyObject *arguments) {
+    struct access access = {0};
+    if (!PyArg_ParseTuple(arguments, "K", &access.address))
+        return NULL;
+    return PyFloat_FromDouble(value_by_calling(&access));
+}
 
 NOT_INLINED static int loop_recursion(volatile char *outer) {
     volatile char frame[1024];
@@ -272,9 +286,12 @@ static PyMethodDef methods[] = {
     WITH_KEYWORDS(hammer),
     WITH_KEYWORDS(write_in_loop_until),
     WITH_KEYWORDS(write_from_c_thread),
+    WITH_KEYWORDS(call),
+    WITH_KEYWORDS(call_from_table),
     WITH_KEYWORDS(jump),
     WITH_KEYWORDS(write_with_error_set),
     WITH_KEYWORDS(write_with_signals_blocked),
+    PLAIN(call_for_double, METH_VARARGS),
     PLAIN(null_write, METH_NOARGS),
     PLAIN(overflow_stack, METH_NOARGS),
     PLAIN(raise_signal, METH_VARARGS),

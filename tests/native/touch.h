@@ -94,3 +94,28 @@ NOT_INLINED static void loop_until(struct access *access) {
 NOT_INLINED static void touch_by_calling(struct access *access) {
     access->value = ((uint64_t (*)(void))(uintptr_t)access->address)();
 }
+
+// Goes there from the middle of a function, as a jump through a table that was overwritten does.
+#if defined(__x86_64__)
+__attribute__((naked)) NOT_INLINED static void touch_by_jumping(struct access *access __attribute__((unused))) {
+    __asm__("push %rbp\n\tmov %rsp, %rbp\n\tpush $0\n\tjmp *(%rdi)");
+}
+#else
+NOT_INLINED static void touch_by_jumping(struct access *access) {
+    __asm__ volatile("mov x30, xzr\n\tbr %0" : : "r"(access->address) : "memory", "x30");
+}
+#endif
+
+// A function that returns a floating-point number.
+NOT_INLINED static double value_by_calling(struct access *access) {
+    return ((double (*)(double))(uintptr_t)access->address)(1.5);
+}
+
+// By an instruction that finds the function in memory.
+NOT_INLINED static void touch_by_calling_from_table(struct access *access) {
+    struct {
+        uint64_t (*functions[40])(void);
+    } table, *volatile there = &table;
+    there->functions[access->count % 40] = (uint64_t (*)(void))(uintptr_t)access->address;
+    access->value = there->functions[access->count % 40]();
+}

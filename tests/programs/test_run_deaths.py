@@ -1,11 +1,14 @@
 """A fault that cannot be recovered under ``memprot run``: the whole report, and death by the very signal."""
 
+import platform
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from memprot import PAGE_SIZE
 
 if TYPE_CHECKING:
     from tests.programs.conftest import Runner, Watched
@@ -42,12 +45,18 @@ SHORTENED = """
 DEATHS = {
     "a write through NULL": ("misbehave.null_write()", "unmapped", "write", "touch_write"),
     "a read through NULL": ("misbehave.read(0)", "unmapped", "read", "touch_read"),
-    "a call of NULL": ("misbehave.jump(0)", "unmapped", "execute", "touch_by_calling"),
+    "a call of NULL": ("misbehave.call(0)", "unmapped", "execute", "touch_by_calling"),
+    "a call of data": (
+        "data = ctypes.create_string_buffer(64); misbehave.call(ctypes.addressof(data))",
+        "protection",
+        "execute",
+        "touch_by_calling",
+    ),
     "a jump into data": (
         "data = ctypes.create_string_buffer(64); misbehave.jump(ctypes.addressof(data))",
         "protection",
         "execute",
-        "touch_by_calling",
+        "perform",
     ),
     "a write to machine code": (
         "misbehave.write(ctypes.cast(ctypes.CDLL(None).qsort, ctypes.c_void_p).value, 0)",
@@ -55,7 +64,7 @@ DEATHS = {
         "write",
         "touch_write",
     ),
-    "a stack overflow in C": ("misbehave.overflow_stack()", "unmapped", "write", "loop_recursion"),
+    "a stack overflow in C": ("misbehave.overflow_stack()", "stack-overflow", "write", "loop_recursion"),
 }
 
 
@@ -96,9 +105,11 @@ def test_it_is_reported_and_the_process_dies_of_its_signal(
     assert (fault["signal"], fault["count"], fault["distance"], fault["object"]) == ("SIGSEGV", 1, None, None)
     assert [frame["function"] for frame in fault["python"]] == ["break_it", "<module>"]
     assert fault["python"][0]["file"] == str(runner.folder / script)
-    assert function in [frame["function"] for frame in fault["native"][:2]]
+    functions = [frame["function"] for frame in fault["native"]]
+    assert function in functions[:2]
+    assert functions[-1] == ("loop_recursion" if function == "loop_recursion" else "_PyEval_EvalFrameDefault")
     assert fault["thread"]["name"] == "MainThread"
-    assert (fault["mapping"] is None) == (kind == "unmapped")
+    assert (fault["mapping"] is None) == (kind in ("unmapped", "stack-overflow"))
 
 
 def test_a_deep_recursion_of_python_and_c_overflows_the_stack_where_python_does_not_count_it(
@@ -113,7 +124,8 @@ def test_a_deep_recursion_of_python_and_c_overflows_the_stack_where_python_does_
         return
     assert done.status == -signal.SIGSEGV
     assert_whole_report(done, "SIGSEGV")
-    assert done.fault["kind"] == "unmapped"
+    assert done.fault["kind"] == "stack-overflow"
+    assert done.fault["depth"] > 1000
     assert {frame["function"] for frame in done.fault["python"]} <= {"break_it", "<module>"}
     assert "[stack]" in done.stderr.partition("mappings around the address")[2]
 
@@ -126,6 +138,31 @@ def test_a_file_that_became_shorter_is_a_bus_error(runner: "Runner", environment
     fault = done.fault
     assert (fault["kind"], fault["signal"], fault["access"], fault["size"]) == ("bus", "SIGBUS", "read", 1)
     assert int(fault["address"], 16) - int(fault["mapping"]["start"], 16) == 5
+    beneath = {"size": 0, "position": 5, "stop": 2 * PAGE_SIZE, "loss": "short"}
+    assert fault["file"] == {**beneath, "path": fault["mapping"]["path"]}
+    assert f"it ends at byte 0 now, the mapping goes on to {2 * PAGE_SIZE}" in done.stderr
+
+
+MISALIGNED = """
+    code = bytes.fromhex("9c810c24000004009d488b4701c3")  # sets the flag that asks for checks; mov rax, [rdi + 1]
+    view = mmap.mmap(-1, mmap.PAGESIZE, prot=7)
+    view[:len(code)] = code
+    start = ctypes.addressof(ctypes.c_char.from_buffer(view))
+    ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(start)(start)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the program is machine code of x86-64")
+def test_an_access_that_the_processor_wants_aligned_is_told_as_such(
+    runner: "Runner", environment: dict[str, str]
+) -> None:
+    done = runner.watch(runner.script(program(MISALIGNED.strip())), environment=environment)
+    assert done.status == -signal.SIGBUS
+    assert_whole_report(done, "SIGBUS")
+    assert (done.fault["kind"], done.fault["access"], done.fault["size"]) == ("bus", "read", 8)
+    assert done.fault["file"]["loss"] == "misaligned"
+    assert int(done.fault["address"], 16) - int(done.fault["mapping"]["start"], 16) == 1
+    assert "the processor was told to forbid accesses that are not aligned" in done.stderr
 
 
 @pytest.mark.parametrize("before", ["import faulthandler; faulthandler.enable()", ""])

@@ -138,6 +138,8 @@ def test_a_fault_has_every_key_of_the_contract(runner: "Runner") -> None:
         "count": 1,
         "recovered": True,
         "signal": "SIGSEGV",
+        "file": None,
+        "depth": None,
         "object": {
             "nbytes": 800,
             "dtype": "float64",

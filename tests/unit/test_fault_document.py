@@ -71,6 +71,8 @@ def test_what_is_unknown_is_null_and_never_left_out() -> None:
         "native": [{"function": None, "library": None, "offset": None}],
         "thread": {"id": 4242, "name": None},
         "mapping": {"start": "0x1000", "stop": "0x2000", "prot": "rw-", "path": None},
+        "file": None,
+        "depth": None,
     }
 
 

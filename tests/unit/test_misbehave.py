@@ -135,7 +135,7 @@ def test_a_write_with_signals_blocked_leaves_the_mask_as_it_was(misbehave: Modul
 @GIL
 def test_a_jump_calls_a_function(misbehave: ModuleType, gil: bool) -> None:
     callback = ctypes.CFUNCTYPE(ctypes.c_uint64)(lambda: 7)
-    assert misbehave.jump(ctypes.cast(callback, ctypes.c_void_p).value, gil=gil) == 7
+    assert misbehave.call(ctypes.cast(callback, ctypes.c_void_p).value, gil=gil) == 7
 
 
 def test_a_write_on_the_way_to_an_exception_happens(misbehave: ModuleType) -> None:
@@ -167,7 +167,7 @@ def test_an_exception_left_behind_is_a_system_error(misbehave: ModuleType) -> No
         ("misbehave.null_write()", signal.SIGSEGV),
         ("misbehave.overflow_stack()", signal.SIGSEGV),
         ("misbehave.raise_signal(10)", signal.SIGUSR1),
-        ("misbehave.jump(ctypes.addressof(ctypes.create_string_buffer(64)))", signal.SIGSEGV),
+        ("misbehave.call(ctypes.addressof(ctypes.create_string_buffer(64)))", signal.SIGSEGV),
         ("misbehave.write_from_c_thread(0, 1)", signal.SIGSEGV),
         ("misbehave.write_with_signals_blocked(0, 1)", signal.SIGSEGV),
         ("misbehave.read64(8, gil=False)", signal.SIGSEGV),

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 /// Each returns 0, or -1 with a Python exception set.
+int memprot_add_array_type(PyObject *module);
 int memprot_add_buffer(PyObject *module);
 int memprot_add_calls(PyObject *module);
 int memprot_add_claim(PyObject *module);
@@ -17,6 +18,7 @@ int memprot_add_features(PyObject *module);
 int memprot_add_mapping(PyObject *module);
 int memprot_add_maps(PyObject *module);
 int memprot_add_numpy(PyObject *module);
+int memprot_add_peek(PyObject *module);
 int memprot_add_protection(PyObject *module);
 int memprot_add_probe(PyObject *module);
 int memprot_add_region(PyObject *module);
@@ -41,3 +43,5 @@ int memprot_add_symbols(PyObject *module);
 int memprot_add_exit(PyObject *module);
 int memprot_add_interpose(PyObject *module);
 int memprot_add_unraised(PyObject *module);
+int memprot_add_open_scopes(PyObject *module);
+int memprot_add_policy_names(PyObject *module);

@@ -5,16 +5,17 @@
 #include "describe.h"
 #include "docstrings.h"
 
+#include "alternate_stack.h"
 #include "exit.h"
 #include "guard.h"
 #include "memory_file.h"
+#include "thread_start.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -185,6 +186,8 @@ static void put_record(struct output *out, const struct memprot_record *record, 
     put_member(out, ",\"address\":", record->address);
     put_member(out, ",\"size\":", record->size);
     put_member(out, ",\"guard\":", record->guard);
+    if (record->stack_overflow)
+        put_member(out, ",\"depth\":", record->depth);
     put_member(out, ",\"thread\":", (uint64_t)record->thread);
     put(out, ",\"name\":");
     put_string(out, record->name);
@@ -368,29 +371,18 @@ static PyObject *set_crash_reporter(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-// use_alternate_stack(): so that a handler has room when the thread's own stack is what ran out.
-static PyObject *use_alternate_stack(PyObject *module, PyObject *unused) {
+// use_alternate_stacks(): so that a handler has room when the thread's own stack is what ran out.
+static PyObject *use_alternate_stacks(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
-    enum { STACK_BYTES = 256 << 10 };
-    stack_t current;
-    if (sigaltstack(NULL, &current) < 0)
+    if (memprot_alternate_stack_use() < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
-    if (!(current.ss_flags & SS_DISABLE))
-        Py_RETURN_NONE;
-    void *memory = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    stack_t stack = {.ss_sp = memory, .ss_size = STACK_BYTES};
-    if (sigaltstack(&stack, NULL) == 0)
-        Py_RETURN_NONE;
-    PyErr_SetFromErrno(PyExc_OSError);
-    munmap(memory, STACK_BYTES);
-    return NULL;
+    memprot_thread_starts_watch();
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
     {"set_crash_reporter", set_crash_reporter, METH_VARARGS, DOC_set_crash_reporter},
-    {"use_alternate_stack", use_alternate_stack, METH_NOARGS, DOC_use_alternate_stack},
+    {"use_alternate_stacks", use_alternate_stacks, METH_NOARGS, DOC_use_alternate_stacks},
     {NULL, NULL, 0, NULL},
 };
 

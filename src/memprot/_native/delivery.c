@@ -90,26 +90,33 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
     if (thread) {
         memprot_describe_thread(record, thread);
+        for (uintptr_t at = memprot_outer_context_of(0); at && record->contexts < MEMPROT_RECORD_CONTEXTS;
+             at = memprot_outer_context_of(at))
+            record->context[record->contexts++] = at;
+        if (record->stack_overflow)
+            memprot_describe_depth(record, thread);
         return record->thread;
     }
     thread = find_waiting_thread();
     if (!thread)
         return MEMPROT_OWNER_ANYONE;
     memprot_describe_thread(record, thread);
-    return policy == MEMPROT_POLICY_RAISE && !memprot_fault_in_scope() ? (int)thread->native_thread_id
-                                                                       : MEMPROT_OWNER_ANYONE;
+    return policy == MEMPROT_POLICY_RAISE && !memprot_scope_is_any_open() ? (int)thread->native_thread_id
+                                                                          : MEMPROT_OWNER_ANYONE;
 }
 
 // ---- delivering
 
-#if PY_VERSION_HEX < 0x030c0000
-// CPython 3.11 instantiates an asynchronous exception only where it is caught, when the frames that could tell an
-// array's name may be gone. A pending call can raise the instance itself; but it runs in the main thread only.
+// A pending call can look where it is before it raises, and raise the instance itself; but it runs in the main thread
+// only. An asynchronous exception is raised wherever the thread is, be it an event loop, and where a decision is asked
+// for there may be nothing to raise. CPython 3.11 instantiates it only where it is caught, when the frames that could
+// tell an array's name may be gone.
 static atomic_bool raise_scheduled;
 
 static int raise_pending(void *unused) {
     (void)unused;
     atomic_store(&raise_scheduled, false);
+    memprot_scope_tell_strays();
     PyObject *error = memprot_scope_take();
     if (error) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
@@ -118,17 +125,18 @@ static int raise_pending(void *unused) {
     return PyErr_Occurred() ? -1 : 0;
 }
 
+// Whether the thread runs code in a context that it has entered, as event loops do with that of each task. May run in a
+// signal handler.
+static bool is_in_inner_context(void) { return memprot_outer_context_of(memprot_outer_context_of(0)) != 0; }
+
 // May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
 static bool deliver_to_main_thread(void) {
-    if (!memprot_fault_in_main_thread())
-        return false;
     if (!atomic_exchange(&raise_scheduled, true) && Py_AddPendingCall(raise_pending, NULL) < 0) {
         atomic_store(&raise_scheduled, false);
         return false;
     }
     return true;
 }
-#endif
 
 // May run in a signal handler. (The interpreter's list of threads is locked for a moment by
 // PyThreadState_SetAsyncExc.)
@@ -151,7 +159,14 @@ static void deliver_to(PyThreadState *thread, bool attached) {
 static int drain(void *unused) {
     (void)unused;
     atomic_store(&drain_scheduled, false);
-    PyObject *result = drain_callable ? PyObject_CallNoArgs(drain_callable) : Py_NewRef(Py_None);
+    return memprot_delivery_tell();
+}
+
+int memprot_delivery_tell(void) {
+    int waiting = memprot_claim_is_waiting(MEMPROT_CLAIM_LISTENERS, 0);
+    if (waiting <= 0 || !drain_callable)
+        return waiting;
+    PyObject *result = PyObject_CallNoArgs(drain_callable);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
@@ -178,24 +193,45 @@ static PyThreadState *thread_by_id(int id) {
     return thread;
 }
 
+// To the thread that has faulted. What is not delivered its scope's end raises. May run in a signal handler.
+static void deliver_here(PyThreadState *thread, int owner, enum memprot_policy policy) {
+    bool is_careful = policy == MEMPROT_POLICY_ASK || is_in_inner_context(), is_scopes = owner < 0;
+#if PY_VERSION_HEX < 0x030c0000
+    bool is_pending = true;
+#else
+    bool is_pending = is_careful;
+#endif
+    if (is_pending && memprot_fault_in_main_thread() && deliver_to_main_thread())
+        return;
+    if (!is_careful || (!is_scopes && policy == MEMPROT_POLICY_RAISE))
+        deliver_to(thread, memprot_attached_thread() == thread);
+    else if (!is_scopes)
+        schedule_drain();
+}
+
 // May run in a signal handler.
 static void deliver(int owner, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
-    if (policy == MEMPROT_POLICY_LOG || (owner == MEMPROT_OWNER_ANYONE && !memprot_fault_in_scope())) {
+    if (owner == MEMPROT_OWNER_LISTENERS || (owner == MEMPROT_OWNER_ANYONE && !memprot_scope_is_any_open())) {
         schedule_drain();
-#if PY_VERSION_HEX < 0x030c0000
-    } else if (thread && deliver_to_main_thread()) {
-#endif
     } else if (thread) {
-        deliver_to(thread, memprot_attached_thread() == thread);
-    } else if (owner != MEMPROT_OWNER_ANYONE && (thread = thread_by_id(owner)) != NULL) {
+        deliver_here(thread, owner, policy);
+    } else if (owner > 0 && (thread = thread_by_id(owner)) != NULL) {
         deliver_to(thread, false);
         Py_AddPendingCall(nothing, NULL); // makes every thread look for what is pending
     }
 }
 
+bool memprot_delivery_is_waiting(void) {
+    if (atomic_load_explicit(&raise_scheduled, memory_order_relaxed) && memprot_fault_in_main_thread())
+        return true;
+    // Written by this thread's handlers, and by those of threads without Python that work for it.
+    PyObject *pending = __atomic_load_n(&PyThreadState_Get()->async_exc, __ATOMIC_RELAXED);
+    return pending && pending == memprot_claim_class;
+}
+
 const struct memprot_fault_hooks memprot_delivery_hooks = {
-    .describe = describe, .deliver = deliver, .die = memprot_crash};
+    .describe = describe, .deliver = deliver, .die = memprot_crash, .outer = memprot_outer_context_of};
 
 // set_drain(callable)
 static PyObject *set_drain(PyObject *module, PyObject *callable) {

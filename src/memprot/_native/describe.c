@@ -70,6 +70,13 @@ void memprot_describe_thread(struct memprot_record *record, PyThreadState *threa
 }
 
 // May run in a signal handler.
+void memprot_describe_depth(struct memprot_record *record, PyThreadState *thread) {
+    record->depth = 0;
+    for (memprot_frame *frame = memprot_top_frame(thread); frame; frame = frame->previous)
+        record->depth += memprot_frame_code(frame) != NULL;
+}
+
+// May run in a signal handler.
 void memprot_describe_stack(struct memprot_record *record, uint32_t stack) {
     PyCodeObject *code;
     int offset;

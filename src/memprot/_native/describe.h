@@ -8,5 +8,8 @@
 /// Writes the stack of a thread that stands still to the record's text. May run in a signal handler.
 void memprot_describe_thread(struct memprot_record *record, PyThreadState *thread);
 
+/// Counts the Python frames of a thread that stands still. May run in a signal handler.
+void memprot_describe_depth(struct memprot_record *record, PyThreadState *thread);
+
 /// Writes a stack of the depot to the record's text. May run in a signal handler.
 void memprot_describe_stack(struct memprot_record *record, uint32_t stack);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #define Py_BUILD_CORE 1
+#include <internal/pycore_context.h>
 #include <internal/pycore_frame.h>
 #undef Py_BUILD_CORE
 
@@ -70,4 +71,13 @@ static inline const _Py_CODEUNIT *memprot_frame_instruction(const memprot_frame 
 static inline int memprot_frame_offset(const memprot_frame *frame, PyCodeObject *code) {
     ptrdiff_t offset = memprot_frame_instruction(frame) - _PyCode_CODE(code);
     return (int)(offset * (ptrdiff_t)sizeof(_Py_CODEUNIT));
+}
+
+/// The context around another one, or for 0 the one that the calling thread runs code in; 0 where there is none. A
+/// thread enters and leaves contexts only itself, and none while it is in a handler. May run in a signal handler.
+static inline uintptr_t memprot_outer_context_of(uintptr_t context) {
+    const PyThreadState *thread = context ? NULL : memprot_own_thread();
+    if (context)
+        return (uintptr_t)((const struct _pycontextobject *)context)->ctx_prev;
+    return thread ? (uintptr_t)thread->context : 0;
 }

@@ -3,18 +3,33 @@
 #include "binding.h"
 
 static int execute(PyObject *module) {
+    // clang-format off
     int (*const additions[])(PyObject *) = {
-        memprot_add_calls,         memprot_add_claim,    memprot_add_crash,     memprot_add_delivery,
-        memprot_add_engine,        memprot_add_exit,     memprot_add_features,  memprot_add_interpose,
-        memprot_add_mapping,       memprot_add_maps,     memprot_add_numpy,     memprot_add_protection,
-        memprot_add_buffer,        memprot_add_region,   memprot_add_mapping,   memprot_add_maps,
-        memprot_add_numpy,         memprot_add_probe,    memprot_add_region,    memprot_add_region_access,
-        memprot_add_scope,         memprot_add_symbols,  memprot_add_unraised,  memprot_add_calls,
-        memprot_add_claim,         memprot_add_crash,    memprot_add_delivery,  memprot_add_engine,
-        memprot_add_exit,          memprot_add_features, memprot_add_interpose, memprot_add_mapping,
-        memprot_add_maps,          memprot_add_numpy,    memprot_add_probe,     memprot_add_region,
-        memprot_add_region_access, memprot_add_scope,    memprot_add_symbols,   memprot_add_unraised,
+        memprot_add_array_type,
+        memprot_add_buffer,
+        memprot_add_calls,
+        memprot_add_claim,
+        memprot_add_crash,
+        memprot_add_delivery,
+        memprot_add_engine,
+        memprot_add_exit,
+        memprot_add_features,
+        memprot_add_interpose,
+        memprot_add_mapping,
+        memprot_add_maps,
+        memprot_add_numpy,
+        memprot_add_open_scopes,
+        memprot_add_peek,
+        memprot_add_policy_names,
+        memprot_add_probe,
+        memprot_add_protection,
+        memprot_add_region,
+        memprot_add_region_access,
+        memprot_add_scope,
+        memprot_add_symbols,
+        memprot_add_unraised,
     };
+    // clang-format on
     for (size_t i = 0; i < sizeof additions / sizeof *additions; i++) {
         if (additions[i](module) < 0)
             return -1;

@@ -7,6 +7,7 @@
 
 #include "armed.h"
 #include "calls.h"
+#include "epoch.h"
 #include "guard_pages.h"
 #include "memory_file.h"
 #include "page.h"
@@ -219,7 +220,9 @@ static PyObject *region_get_prot(Region *self, void *unused) {
     uint8_t prot;
     if (memprot_region_check_open(self) < 0)
         return NULL;
+    int token = memprot_epoch_enter();
     memprot_overlay_learn(self->overlay, 0, self->overlay->pages);
+    memprot_epoch_leave(token);
     if (uniform_prot(self, &prot) < 0)
         Py_RETURN_NONE;
     return PyLong_FromLong(prot);
@@ -237,6 +240,20 @@ static PyObject *region_protect_pages(Region *self, PyObject *args) {
     failed = count == 0 ? 0 : memprot_armed_change(self->overlay, (size_t)first, (size_t)count, (unsigned)prot);
     if (failed)
         return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+// set_policy(number)
+static PyObject *region_set_policy(Region *self, PyObject *number) {
+    long policy = PyLong_AsLong(number);
+    if ((policy == -1 && PyErr_Occurred()) || memprot_region_check_open(self) < 0)
+        return NULL;
+    if (policy < MEMPROT_POLICY_DIE || policy > MEMPROT_POLICY_NONE)
+        return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", policy, MEMPROT_POLICY_NONE);
+    // Handlers read it as they find it: a fault of this moment may still fall under the one of before.
+    memprot_policy_of_memory(&self->overlay->policy, (enum memprot_policy)policy);
+    memprot_policy_of_memory(&self->guards.policy, (enum memprot_policy)policy);
+    memprot_engine_watch_calls();
     Py_RETURN_NONE;
 }
 
@@ -298,6 +315,7 @@ static PyMethodDef region_methods[] = {
     {"read", (PyCFunction)(void (*)(void))memprot_region_read, METH_FASTCALL | METH_KEYWORDS, DOC_Region_read},
     {"write", (PyCFunction)(void (*)(void))memprot_region_write, METH_FASTCALL | METH_KEYWORDS, DOC_Region_write},
     {"_split", (PyCFunction)memprot_region_split, METH_VARARGS, DOC_Region__split},
+    {"set_policy", (PyCFunction)region_set_policy, METH_O, DOC_Region_set_policy},
     {"protect_pages", (PyCFunction)region_protect_pages, METH_VARARGS, DOC_Region_protect_pages},
     {NULL, NULL, 0, NULL},
 };

@@ -5,8 +5,11 @@
 #include "docstrings.h"
 
 #include "access.h"
+#include "kernel_copy.h"
+#include "page.h"
 #include "record.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
 enum { LONG_COPY = 1 << 20 }; // bytes; other threads run meanwhile
@@ -26,45 +29,135 @@ static PyObject *set_region_fault(PyObject *module, PyObject *callable) {
     Py_RETURN_NONE;
 }
 
-static void raise_fault(Region *self, uintptr_t address, enum memprot_access access) {
-    struct memprot_access_failure *failure = memprot_access_last_failure();
-    PyObject *error = PyObject_CallFunction(fault_factory, "OKiii", self, (unsigned long long)address, (int)access,
-                                            failure->signal, failure->key);
+// Takes over @p partial, the bytes that were read; NULL for none.
+static void raise_fault(Region *self, uintptr_t address, enum memprot_access access,
+                        const struct memprot_access_failure *failure, size_t done, PyObject *partial) {
+    PyObject *error =
+        PyObject_CallFunction(fault_factory, "OKiiinN", self, (unsigned long long)address, (int)access, failure->signal,
+                              failure->key, (Py_ssize_t)done, partial ? partial : Py_NewRef(Py_None));
     if (!error)
         return;
     PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_DECREF(error);
 }
 
-// Copies between the region and other memory, which may itself be protected: the fault's address tells whose
-// it was.
-static int copy(Region *self, void *to, const void *from, size_t length) {
-    size_t left;
+// The kernel's answer has no signal; why it is so is found out later.
+static const struct memprot_access_failure unknown = {.signal = 0, .key = MEMPROT_NO_KEY};
+
+// Whether the protection of the pages, as far as it is remembered, permits the access. What it forbids is left to the
+// kernel, which copies without a signal; what it permits is done by instructions, which fault where others have changed
+// the protection, where the file has become shorter, or where a key forbids it.
+static bool permits(const Region *self, size_t offset, size_t length, int prot) {
+    uintptr_t start = self->address - self->data_start + offset;
+    for (size_t page = start >> memprot_page_shift; page <= (start + length - 1) >> memprot_page_shift; page++) {
+        if (!(self->overlay->prot[page] & prot))
+            return false;
+    }
+    return true;
+}
+
+// One copy, and how it ended.
+struct transfer {
+    void *to;
+    const void *from;
+    size_t length, done;
+    bool source; // what was read ended it, not what was written
+    struct memprot_access_failure failure;
+};
+
+// Without the interpreter, or short.
+static void copy_by_instructions(struct transfer *transfer) {
+    char *to = (char *)transfer->to + transfer->done;
+    const char *from = (const char *)transfer->from + transfer->done;
+    size_t length = transfer->length - transfer->done, left = memprot_access_copy(to, from, length);
+    transfer->done += length - left;
+    if (left > 0) {
+        transfer->failure = *memprot_access_last_failure();
+        transfer->source = transfer->failure.address - (uintptr_t)to >= length;
+    }
+}
+
+static void copy_by_kernel(struct transfer *transfer) {
+    transfer->failure = unknown;
+    int failed = memprot_kernel_write((uintptr_t)transfer->to, transfer->from, transfer->length, &transfer->done,
+                                      &transfer->source);
+    if (failed && errno != EFAULT)
+        copy_by_instructions(transfer); // a sandbox forbids such calls
+}
+
+// Copies between the region and other memory, which may itself be protected.
+static void copy(Region *self, struct transfer *transfer, bool permitted) {
+    void (*way)(struct transfer *) = permitted ? copy_by_instructions : copy_by_kernel;
     self->exports++;
-    if (length >= LONG_COPY) {
+    if (transfer->length >= LONG_COPY) {
         Py_BEGIN_ALLOW_THREADS;
-        left = memprot_access_copy(to, from, length);
+        way(transfer);
         Py_END_ALLOW_THREADS;
     } else {
-        left = memprot_access_copy(to, from, length);
+        way(transfer);
     }
     self->exports--;
-    if (left == 0)
-        return 0;
-    uintptr_t address = memprot_access_last_failure()->address;
-    uintptr_t stop = (uintptr_t)to + length;
-    bool writing = address >= (uintptr_t)to && address < stop;
-    raise_fault(self, address, writing ? MEMPROT_WRITE : MEMPROT_READ);
-    return -1;
+}
+
+static void raise_failure(Region *self, const struct transfer *transfer, PyObject *partial) {
+    uintptr_t side = transfer->source ? (uintptr_t)transfer->from : (uintptr_t)transfer->to;
+    raise_fault(self, side + transfer->done, transfer->source ? MEMPROT_READ : MEMPROT_WRITE, &transfer->failure,
+                transfer->done, partial);
 }
 
 Py_ssize_t memprot_region_length(Region *self) { return (Py_ssize_t)self->size; }
 
 static PyObject *read_bytes(Region *self, size_t start, size_t length) {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
-    if (bytes && copy(self, PyBytes_AS_STRING(bytes), (void *)(self->address + start), length) < 0)
-        Py_CLEAR(bytes);
-    return bytes;
+    if (!bytes || length == 0)
+        return bytes;
+    struct transfer transfer = {
+        .to = PyBytes_AS_STRING(bytes), .from = (void *)(self->address + start), .length = length};
+    copy(self, &transfer, permits(self, start, length, PROT_READ));
+    if (transfer.done == length)
+        return bytes;
+    if (_PyBytes_Resize(&bytes, (Py_ssize_t)transfer.done) == 0)
+        raise_failure(self, &transfer, bytes);
+    return NULL;
+}
+
+static int write_bytes(Region *self, size_t start, const void *from, size_t length) {
+    if (length == 0)
+        return 0;
+    struct transfer transfer = {.to = (void *)(self->address + start), .from = from, .length = length};
+    copy(self, &transfer, permits(self, start, length, PROT_WRITE));
+    if (transfer.done == length)
+        return 0;
+    raise_failure(self, &transfer, NULL);
+    return -1;
+}
+
+// The byte, or -1 with what is known of the failure.
+static int load(const Region *self, size_t index, struct memprot_access_failure *ret) {
+    if (permits(self, index, 1, PROT_READ)) {
+        int byte = memprot_access_load(self->address + index);
+        if (byte < 0)
+            *ret = *memprot_access_last_failure();
+        return byte;
+    }
+    unsigned char byte;
+    struct transfer transfer = {.to = &byte, .from = (void *)(self->address + index), .length = 1};
+    copy_by_kernel(&transfer);
+    *ret = transfer.failure;
+    return transfer.done ? byte : -1;
+}
+
+static int store(const Region *self, size_t index, unsigned char byte, struct memprot_access_failure *ret) {
+    if (permits(self, index, 1, PROT_WRITE)) {
+        int failed = memprot_access_store(self->address + index, byte);
+        if (failed)
+            *ret = *memprot_access_last_failure();
+        return failed;
+    }
+    struct transfer transfer = {.to = (void *)(self->address + index), .from = &byte, .length = 1};
+    copy_by_kernel(&transfer);
+    *ret = transfer.failure;
+    return transfer.done ? 0 : -1;
 }
 
 static int index_of(Region *self, PyObject *key, size_t *ret) {
@@ -82,16 +175,17 @@ static int index_of(Region *self, PyObject *key, size_t *ret) {
 }
 
 PyObject *memprot_region_subscript(Region *self, PyObject *key) {
+    struct memprot_access_failure failure;
     if (memprot_region_check_open(self) < 0)
         return NULL;
     if (PyIndex_Check(key)) {
         size_t index;
         if (index_of(self, key, &index) < 0)
             return NULL;
-        int byte = memprot_access_load(self->address + index);
+        int byte = load(self, index, &failure);
         if (byte >= 0)
             return PyLong_FromLong(byte);
-        raise_fault(self, self->address + index, MEMPROT_READ);
+        raise_fault(self, self->address + index, MEMPROT_READ, &failure, 0, PyBytes_FromStringAndSize(NULL, 0));
         return NULL;
     }
     Py_ssize_t start, stop, step;
@@ -104,21 +198,23 @@ PyObject *memprot_region_subscript(Region *self, PyObject *key) {
         return read_bytes(self, (size_t)start, (size_t)length);
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, length);
     for (Py_ssize_t i = 0; bytes && i < length; i++) {
-        int byte = memprot_access_load(self->address + (size_t)(start + i * step));
-        if (byte < 0) {
-            raise_fault(self, self->address + (size_t)(start + i * step), MEMPROT_READ);
-            Py_CLEAR(bytes);
-        } else {
+        size_t index = (size_t)(start + i * step);
+        int byte = load(self, index, &failure);
+        if (byte >= 0)
             PyBytes_AS_STRING(bytes)[i] = (char)byte;
+        else if (_PyBytes_Resize(&bytes, i) == 0) {
+            raise_fault(self, self->address + index, MEMPROT_READ, &failure, (size_t)i, bytes);
+            return NULL;
         }
     }
     return bytes;
 }
 
-static int store_byte(Region *self, size_t index, unsigned char byte) {
-    if (memprot_access_store(self->address + index, byte) == 0)
+static int store_byte(Region *self, size_t index, unsigned char byte, size_t done) {
+    struct memprot_access_failure failure;
+    if (store(self, index, byte, &failure) == 0)
         return 0;
-    raise_fault(self, self->address + index, MEMPROT_WRITE);
+    raise_fault(self, self->address + index, MEMPROT_WRITE, &failure, done, NULL);
     return -1;
 }
 
@@ -136,10 +232,10 @@ static int store_slice(Region *self, PyObject *key, PyObject *value) {
                      from.len);
         result = -1;
     } else if (step == 1) {
-        result = copy(self, (void *)(self->address + (size_t)start), from.buf, (size_t)length);
+        result = write_bytes(self, (size_t)start, from.buf, (size_t)length);
     } else {
         for (Py_ssize_t i = 0; result == 0 && i < length; i++)
-            result = store_byte(self, (size_t)(start + i * step), ((unsigned char *)from.buf)[i]);
+            result = store_byte(self, (size_t)(start + i * step), ((unsigned char *)from.buf)[i], (size_t)i);
     }
     PyBuffer_Release(&from);
     return result;
@@ -168,7 +264,7 @@ int memprot_region_store(Region *self, PyObject *key, PyObject *value) {
         PyErr_Format(PyExc_ValueError, "%R is no byte; it must be 0 to 255", value);
         return -1;
     }
-    return store_byte(self, index, (unsigned char)byte);
+    return store_byte(self, index, (unsigned char)byte, 0);
 }
 
 static int out_of_bounds(Region *self, Py_ssize_t offset, Py_ssize_t length) {
@@ -240,7 +336,7 @@ PyObject *memprot_region_write(Region *self, PyObject *const *args, Py_ssize_t c
     if (!failed)
         failed = out_of_bounds(self, offset, data.len);
     if (!failed)
-        failed = copy(self, (void *)(self->address + (size_t)offset), data.buf, (size_t)data.len);
+        failed = write_bytes(self, (size_t)offset, data.buf, (size_t)data.len);
     Py_ssize_t written = data.len;
     PyBuffer_Release(&data);
     return failed ? NULL : PyLong_FromSsize_t(written);

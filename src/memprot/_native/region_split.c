@@ -22,6 +22,7 @@ static struct memprot_overlay *answer_for_part(const struct memprot_overlay *who
         return NULL;
     if (memprot_overlay_init(part, start, count, whole->backing, MEMPROT_PAGE_REAL, 0) == 0) {
         memcpy(part->prot, whole->prot + first, count);
+        atomic_store(&part->policy, atomic_load(&whole->policy));
         part->offset = whole->offset + (off_t)(first * size);
         if (whole->fd < 0 || (part->fd = fcntl(whole->fd, F_DUPFD_CLOEXEC, 3)) >= 0) {
             if (memprot_ranges_add(start, start + count * size, part) == 0)

@@ -3,6 +3,9 @@
 
 #include "binding.h"
 
-/// The calling thread's faults as one new exception, which its innermost scope remembers.
-/// @return NULL when there are none, or with a Python exception set.
+/// What may be raised in the code that is running, as one new exception, which its innermost scope remembers.
+/// @return NULL when there is nothing, or with a Python exception set.
 PyObject *memprot_scope_take(void);
+
+/// Tells of the calling thread's faults that can be raised nowhere any more.
+void memprot_scope_tell_strays(void);

@@ -4,12 +4,12 @@
 #include "unraised.h"
 #include "docstrings.h"
 
-#include "fault.h"
+#include "policy.h"
 
-#include <stdbool.h>
+#include <stdatomic.h>
 
 static PyObject *own_hook, *next_hook;
-static _Thread_local PyObject *kept;
+static atomic_bool armed;
 static _Thread_local bool passing;
 
 int memprot_unraised_arm(void) {
@@ -17,13 +17,18 @@ int memprot_unraised_arm(void) {
     if (!current || current == own_hook)
         return 0;
     Py_XSETREF(next_hook, Py_NewRef(current));
+    atomic_store(&armed, true);
     return PySys_SetObject("unraisablehook", own_hook);
 }
 
 int memprot_unraised_disarm(void) {
+    if (memprot_scope_is_any_open() || !atomic_exchange(&armed, false))
+        return 0;
     bool ours = PySys_GetObject("unraisablehook") == own_hook;
-    return ours && !memprot_fault_in_scope() ? PySys_SetObject("unraisablehook", next_hook) : 0;
+    return ours ? PySys_SetObject("unraisablehook", next_hook) : 0;
 }
+
+bool memprot_unraised_is_armed(void) { return atomic_load_explicit(&armed, memory_order_relaxed); }
 
 static PyObject *join(PyObject *first, PyObject *later) {
     PyObject *joined = PyObject_CallMethod(first, "_join", "O", later);
@@ -34,9 +39,10 @@ static PyObject *join(PyObject *first, PyObject *later) {
     return first;
 }
 
-PyObject *memprot_unraised_join(PyObject *error) {
-    PyObject *earlier = kept;
-    kept = NULL;
+PyObject *memprot_unraised_join(Scope *scope, PyObject *error) {
+    PyObject *earlier = scope ? scope->raised_in_vain : NULL;
+    if (earlier)
+        scope->raised_in_vain = NULL;
     if (!earlier || earlier == error) {
         Py_XDECREF(earlier);
         return error;
@@ -59,8 +65,9 @@ static PyObject *unraisable_hook(PyObject *module, PyObject *unraisable) {
     PyObject *error = PyObject_GetAttrString(unraisable, "exc_value");
     if (!error)
         return NULL;
-    if (memprot_fault_in_scope() && was_delivered(error)) {
-        kept = kept ? join(kept, error) : error;
+    Scope *here = was_delivered(error) ? memprot_open_scopes_here() : NULL;
+    if (here) {
+        here->raised_in_vain = here->raised_in_vain ? join(here->raised_in_vain, error) : error;
         Py_RETURN_NONE;
     }
     Py_DECREF(error);

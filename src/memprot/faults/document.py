@@ -3,6 +3,7 @@
 import signal
 from typing import TypeAlias
 
+from memprot.faults.mapped_file import MappedFile
 from memprot.faults.origin import program_frame
 from memprot.faults.record import Block, FaultRecord, NativeFrame, PythonFrame, Where
 
@@ -40,6 +41,8 @@ def fault_document(record: FaultRecord, count: int = 1) -> dict[str, Json]:
         "native": [_native_frame(frame) for frame in record.native],
         "thread": {"id": record.thread.id, "name": record.thread.name},
         "mapping": None if record.mapping is None else _mapping(record.mapping),
+        "file": None if record.file is None else _file(record.file),
+        "depth": record.depth,
     }
 
 
@@ -84,6 +87,10 @@ def _python_frame(frame: PythonFrame) -> Json:
 
 def _native_frame(frame: NativeFrame) -> Json:
     return {"function": frame.function, "library": frame.library, "offset": frame.offset}
+
+
+def _file(file: MappedFile) -> Json:
+    return {"path": file.path, "size": file.size, "position": file.position, "stop": file.stop, "loss": file.loss}
 
 
 def _mapping(mapping: Where) -> Json:

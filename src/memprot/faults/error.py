@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memprot._native import Region, region_at
-from memprot.faults.native_record import ACCESSES, NO_KEY, as_record, cause_of, from_row
+from memprot.faults.cause import cause_at
+from memprot.faults.mapped_file import explain_file, file_beneath
+from memprot.faults.native_record import ACCESSES, NO_KEY, as_record, cause_of, from_row, mapping_at
 
 if TYPE_CHECKING:
+    from memprot.faults.mapped_file import MappedFile
     from memprot.faults.native_record import Cause
     from memprot.faults.record import Access, FaultRecord, FaultThread, NativeFrame
 
@@ -16,7 +19,6 @@ _REASONS = {
     "unmapped": "no memory is mapped",
     "protection": "the protection forbids it",
     "guard": "a guard stands",
-    "bus": "the file beneath has no bytes",
 }
 
 
@@ -37,6 +39,11 @@ class FaultError(Exception):
         region: the :class:`memprot.Region` it belongs to, or None.
         offset: bytes from the start of the region, of the guarded block, or of what was given to
             :func:`memprot.protect`; None where none is known.
+        file: the file beneath, where the cause is ``"bus"``: its name as the kernel knows it; else None.
+        file_size: how many bytes that file has now; None where nobody can tell.
+        call: the function through which the kernel made the access, such as ``"readv"``; None for the program's own.
+        transferred: how many bytes were moved before the forbidden one; None where that is not known.
+        partial: those bytes, where memprot's own accessors were reading; else None.
         others: further faults of the same thread that were raised together with this one.
 
     Example:
@@ -56,32 +63,69 @@ class FaultError(Exception):
     key: int | None = None
     region: Any = None
     offset: int | None = None
+    file: str | None = None
+    file_size: int | None = None
+    call: str | None = None
+    transferred: int | None = None
+    partial: bytes | None = None
     others: tuple[FaultError, ...] = ()
     _row: tuple[Any, ...] | None = None
     _record: FaultRecord | None = None
+    _beneath: MappedFile | None = None
 
     @classmethod
     def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key = row
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred, *_ = row
         self = cls()
         self._row = row
         self.address = address
         self.access = ACCESSES[access]
         self.cause = cause_of(signal_number, guard, key)
         self.key = None if key == NO_KEY else key
+        if call is not None:
+            self.call = call
+            self.transferred = transferred
         region = region_at(address)
         if region is not None:
             self.region = region
             self.offset = address - region.address
         if block is not None:
             self.offset = address - block[0]
+        self._look_beneath(code)
         return self
 
     @classmethod
-    def _from_accessor(cls, region: Region, address: int, access: int, signal_number: int, key: int) -> FaultError:
+    def _from_copy(cls, address: int, access: Access, transferred: int, partial: bytes | None = None) -> FaultError:
+        self = cls()
+        self.address = address
+        self.access = access
+        self.cause, self.key = cause_at(address, access)
+        self.transferred = transferred
+        self.partial = partial
+        self.region = region_at(address)
+        if self.region is not None:
+            self.offset = address - self.region.address
+        self._look_beneath(0)
+        return self
+
+    @classmethod
+    def _from_accessor(
+        cls,
+        region: Region,
+        address: int,
+        access: int,
+        signal_number: int,
+        key: int,
+        transferred: int,
+        partial: bytes | None,
+    ) -> FaultError:
+        if signal_number == 0:
+            return cls._from_copy(address, ACCESSES[access], transferred, partial)
         self = cls()
         self.address = address
         self.access = ACCESSES[access]
+        self.transferred = transferred
+        self.partial = partial
         start, stop = region.extent
         self.cause = cause_of(signal_number, False, key)
         self.key = None if key == NO_KEY else key
@@ -90,13 +134,23 @@ class FaultError(Exception):
             self.offset = address - region.address
         elif self.cause == "protection":
             self.cause = "unmapped"
+        self._look_beneath(0)
         return self
+
+    def _look_beneath(self, code: int) -> None:
+        """Ask for the file at once: later it may have another length."""
+        if self.cause == "bus" and self.address is not None:
+            self._beneath = file_beneath(mapping_at(self.address), self.address, code)
+        if self._beneath is not None:
+            self.file, self.file_size = self._beneath.path, self._beneath.size
 
     @property
     def record(self) -> FaultRecord | None:
         """All that is known of the fault; None where memprot's own accessors met it."""
         if self._record is None and self._row is not None:
             self._record = as_record(from_row(self._row))
+            if self._beneath is not None:
+                self._record = self._record._replace(file=self._beneath)
         return self._record
 
     @property
@@ -124,6 +178,8 @@ class FaultError(Exception):
             past = record.distance >= 0
             where = f"{_bytes(abs(record.distance))} {'past the end' if past else 'before the start'}"
             return f"{place}, {where} of a block of {_bytes(record.block.nbytes)}"
+        if self.cause == "bus":
+            return f"{place}: {explain_file(self._beneath)}"
         if self.key is not None:
             return f"{place}, to which the thread has no right: it lies under protection key {self.key}"
         if self.region is not None:

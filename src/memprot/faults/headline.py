@@ -44,6 +44,10 @@ def headline(record: FaultRecord) -> str:
             return f"{_access(record)} at {record.address:#x}, {_protection(record)}"
         case "key":
             return f"{_access(record)} at {record.address:#x}, which protection key {record.key} forbids to the thread"
+        case "stack-overflow":
+            name = record.thread.name
+            thread = f"thread {record.thread.id}" if name is None else f"thread {_short(name)}"
+            return f"stack overflow in {thread}" + (f" at Python depth {record.depth:,}" if record.depth else "")
         case "bus":
             return f"{_access(record)} at {record.address:#x}, which the mapping cannot give"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import memprot._native as _native
 from memprot.faults.array import find_array
+from memprot.faults.mapped_file import file_beneath
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, PythonFrame
 from memprot.space.maps import AddressSpace
 
@@ -49,19 +50,27 @@ class NativeRecord(NamedTuple):
     python: tuple[tuple[str, int, str], ...] | None
     folded: int
     key: int = NO_KEY  # that forbade the access
+    code: int = 0  # si_code
+    call: str | None = None  # the function through which the kernel made the access
+    transferred: int = 0  # bytes that it said it had moved
+    policy: int = 1  # that it fell under, as memprot._native.fault_policy numbers it
+    source: int = 0  # of the policy: the number of a scope, 0 the process, -1 the memory
+    scope: int = 0  # the number of the thread's own scope, 0 where it had none
+    faults: int = 1  # for how many it stands: those that went on with the same access, and those folded in
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
     """Read a row, whose stacks are the bytes that the handler wrote.
 
-    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5)
+    >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, 5, 2, 1)
     >>> from_row(row).instructions, from_row(row).key
     ((0,), 5)
     """
     instructions, stack = row[9:11]
     counters = tuple(memoryview(instructions).cast("P"))
     frames = None if stack is None else tuple(_frames_of(stack))
-    return NativeRecord._make((*row[:9], counters, frames, *row[11:]))
+    fields: tuple[Any, ...] = (*row[:9], counters, frames, *row[11:])
+    return NativeRecord(*fields)
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
@@ -130,6 +139,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
         kind = "key"
     if block and native.guard:
         kind, distance = place_beside(native.address, *block[:2])
+    mapping = mapping_at(native.address)
     return FaultRecord(
         kind=kind,
         access=ACCESSES[native.access],
@@ -142,8 +152,9 @@ def as_record(native: NativeRecord) -> FaultRecord:
         python=python_frames(native.python) if native.python is not None else None,
         native=native_frames(native.instructions),
         thread=FaultThread(native.thread, _thread_name(native)),
-        mapping=_mapping_at(native.address),
+        mapping=mapping,
         key=None if native.key == NO_KEY else native.key,
+        file=file_beneath(mapping, native.address, native.code) if kind == "bus" else None,
     )
 
 
@@ -178,7 +189,12 @@ def _named_block(start: int, size: int, stack: int) -> Block:
     return Block(start, size, allocated, dtype, shape, name)
 
 
-def _mapping_at(address: int) -> Mapping | None:
+def mapping_at(address: int) -> Mapping | None:
+    """The mapping that holds an address; None where there is none, or nobody can tell.
+
+    >>> mapping_at(0) is None
+    True
+    """
     try:
         return AddressSpace().find(address)
     except OSError:  # no descriptor is left, or /proc is not mounted: unknown, and the fault is told all the same

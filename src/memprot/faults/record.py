@@ -3,6 +3,8 @@
 import os
 from typing import Literal, NamedTuple, Protocol
 
+from memprot.faults.mapped_file import MappedFile
+
 __all__ = [
     "Access",
     "Block",
@@ -25,6 +27,7 @@ FaultKind = Literal[
     "key",
     "unmapped",
     "bus",
+    "stack-overflow",
 ]
 Access = Literal["read", "write", "execute"]
 
@@ -151,6 +154,8 @@ class FaultRecord(NamedTuple):
         thread: the thread that made the access.
         mapping: what ``address`` lies in.
         key: the protection key that forbade it.
+        file: the file beneath, where the kernel could not give the page.
+        depth: how many Python frames were on a stack that ran out; 0 for a thread without Python.
 
     >>> thread = FaultThread(4242, "MainThread")
     >>> FaultRecord("unmapped", "read", 8, 0, None, False, 11, None, None, (), thread, None).kind
@@ -170,3 +175,5 @@ class FaultRecord(NamedTuple):
     thread: FaultThread
     mapping: Where | None
     key: int | None = None
+    file: MappedFile | None = None
+    depth: int | None = None

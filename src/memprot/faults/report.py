@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from memprot.faults.document import signal_name
 from memprot.faults.headline import count_of, display_path, display_place, headline, name_of_block
 from memprot.faults.ink import Ink, Span
+from memprot.faults.mapped_file import explain_file
 from memprot.faults.origin import program_frame
 from memprot.faults.record import Block, FaultRecord, NativeFrame, PythonFrame, Where
 from memprot.faults.sketch import sketch
@@ -125,6 +126,9 @@ def _place(record: FaultRecord) -> _Section:
     lines = [_labelled("thread", ("plain", f"{name} ({thread.id})"))]
     if record.mapping is not None:
         lines.append(_labelled("address", ("plain", f"{record.address:#x}"), *_mapping(record.mapping)))
+    if record.file is not None:
+        path = "no file beneath" if record.file.path is None else display_path(record.file.path)
+        lines += [_labelled("file", ("bold", path)), _indented(("plain", explain_file(record.file, "it")))]
     return lines
 
 
@@ -140,7 +144,7 @@ def _outcome(record: FaultRecord, policy: str) -> Span:
     intact = {
         "write": "no byte of the program's data was changed",
         "read": "what it read means nothing, so its result does not either",
-        "execute": "nothing was executed",
+        "execute": "nothing was executed, and the caller saw 0",
     }[record.access]
     if policy == "raise" and record.python is not None:
         return "green", f"FaultError is raised in this thread; {intact}."
@@ -151,7 +155,7 @@ def _end(record: FaultRecord, policy: str) -> Span:
     name = signal_name(record.signal)
     if name is None:
         return "yellow", "It was found without a signal; the program goes on."
-    if record.kind in ("unmapped", "protection", "key", "bus"):
+    if record.kind in ("unmapped", "protection", "key", "bus", "stack-overflow"):
         return "red", f"The program dies of {name}, as it would have without memprot."
     if policy == "abort":
         return "red", f"The program dies of {name}, as --on-fault abort asks."

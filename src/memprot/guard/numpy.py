@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
@@ -32,20 +33,27 @@ def _extension() -> ModuleType:
 
 
 def enable(side: Literal["right", "left"], align: int) -> None:
-    """Serve the data of new arrays from guard pools; imports NumPy when the program has not.
+    """Serve the data of new arrays from guard pools, and have statements on arrays raise the faults they meet.
+
+    Imports NumPy when the program has not.
 
     >>> enable("right", 1)
     >>> disable()
     """
-    _native.numpy_enable(_extension(), side == "left", align)
+    extension = _extension()
+    _native.numpy_enable(extension, side == "left", align)
+    # A NumPy whose types are not as they are known has guards all the same: statements raise a little later then.
+    with suppress(RuntimeError):
+        _native.exact_arrays(extension.ndarray, extension.flatiter)
 
 
 def disable() -> None:
-    """Serve new arrays by NumPy's own allocator.
+    """Serve new arrays by NumPy's own allocator, and leave statements as NumPy has them.
 
     >>> disable()
     """
     _native.numpy_disable()
+    _native.inexact_arrays()
 
 
 def report() -> dict[str, int]:

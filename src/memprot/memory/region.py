@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     import numpy
     import numpy.typing
 
+    from memprot.faults.policy import Policy
     from memprot.space.mapping import Mapping
 
 Side = Literal["right", "left"]
 Protection = Prot | str | int
 
+_NO_POLICY: Final = 6  # as memprot._native.fault_policy numbers them
 _SIDES: Final[dict[Side | None, int]] = {None: 0, "right": 1, "left": 2}
 
 
@@ -41,7 +44,8 @@ class Region(_native.Region):
     :param shared: whether forked children see and share later changes.
     :param name: shown in ``/proc/PID/maps`` where the kernel can name memory.
     :param huge: ask for huge pages (a wish, not a promise).
-    :raises ValueError: no such size or protection.
+    :param policy: what happens to faults on it, before any scope is asked: see :attr:`policy`.
+    :raises ValueError: no such size, protection or policy.
     :raises memprot.ProtectionError: the kernel has no such memory.
 
     Source: mmap(2), mprotect(2), memfd_create(2).
@@ -54,6 +58,8 @@ class Region(_native.Region):
     (b'hello', 'r--')
     """
 
+    _policy: Policy | None = None
+
     def __init__(
         self,
         size: int,
@@ -62,8 +68,9 @@ class Region(_native.Region):
         shared: bool = False,
         name: str | None = None,
         huge: bool = False,
+        policy: Policy | None = None,
     ) -> None:
-        self._map(size, prot, shared=shared, name=name, huge=huge)
+        self._map(size, prot, shared=shared, name=name, huge=huge, policy=policy)
 
     @classmethod
     def from_file(
@@ -74,6 +81,7 @@ class Region(_native.Region):
         shared: bool = True,
         offset: int = 0,
         size: int | None = None,
+        policy: Policy | None = None,
     ) -> Region:
         """Map a file.
 
@@ -82,7 +90,9 @@ class Region(_native.Region):
         :param shared: writes reach the file; otherwise they stay private to the process.
         :param offset: bytes into the file, a multiple of the page size.
         :param size: bytes; the rest of the file by default.
-        :raises ValueError: the offset or size does not fit the file.
+        :param policy: what happens to faults on it: see :attr:`policy`. ``"log"`` needs a file that may be written,
+            where it is shared.
+        :raises ValueError: the offset or size does not fit the file, or the policy the way it is opened.
         :raises OSError: the file cannot be opened.
         :raises memprot.ProtectionError: the kernel refuses the mapping.
 
@@ -97,16 +107,20 @@ class Region(_native.Region):
         """
         wanted = as_prot(prot)
         if isinstance(file, (str, os.PathLike)):
-            writing = shared and bool(wanted & Prot.WRITE)
+            writing = shared and (bool(wanted & Prot.WRITE) or policy == "log")
             fd = os.open(file, (os.O_RDWR if writing else os.O_RDONLY) | os.O_CLOEXEC)
             try:
-                return cls._from_descriptor(fd, wanted, shared, offset, size)
+                return cls._from_descriptor(fd, wanted, shared, offset, size, policy)
             finally:
                 os.close(fd)
-        return cls._from_descriptor(file.fileno(), wanted, shared, offset, size)
+        return cls._from_descriptor(file.fileno(), wanted, shared, offset, size, policy)
 
     @classmethod
-    def _from_descriptor(cls, fd: int, prot: Prot, shared: bool, offset: int, size: int | None) -> Region:
+    def _from_descriptor(
+        cls, fd: int, prot: Prot, shared: bool, offset: int, size: int | None, policy: Policy | None
+    ) -> Region:
+        if policy == "log" and shared and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise ValueError('policy "log" lets writes happen, and the file is open for reading only; open it "r+b"')
         available = os.fstat(fd).st_size - offset
         if offset < 0 or offset % PAGE_SIZE:
             raise ValueError(f"offset {offset} is no multiple of the page size, {PAGE_SIZE}")
@@ -116,7 +130,7 @@ class Region(_native.Region):
                 f"the file has {max(available, 0)} bytes from offset {offset} on, not {size}; extend it first"
             )
         self = cls.__new__(cls)
-        self._map(size, prot, shared=shared, fd=fd, offset=offset)
+        self._map(size, prot, shared=shared, fd=fd, offset=offset, policy=policy)
         return self
 
     def _map(
@@ -130,7 +144,9 @@ class Region(_native.Region):
         side: Side | None = None,
         fd: int = -1,
         offset: int = 0,
+        policy: Policy | None = None,
     ) -> None:
+        number = _native.policy_number(policy) if policy is not None else _NO_POLICY
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"size must be an int, not {type(size).__name__}")
         if size < 1:
@@ -141,6 +157,31 @@ class Region(_native.Region):
         except OSError as error:
             flags = (MapFlag.SHARED if shared else MapFlag.PRIVATE) | (MapFlag.ANONYMOUS if fd < 0 else 0)
             raise diagnosed(error.errno or 0, "mmap", (0, size, wanted, flags, fd, offset)) from None
+        self._policy = policy
+        if policy is not None:
+            self.set_policy(number)
+
+    @property
+    def policy(self) -> Policy | None:
+        """What happens to faults on it, as :func:`memprot.faults.set_policy` explains; None: what scopes say.
+
+        :raises ValueError: no such policy, or the region is closed.
+        :raises TypeError: neither a name nor a callable nor None.
+
+        >>> from memprot import Region
+        >>> region = Region(4096, policy="log")
+        >>> view = memoryview(region)
+        >>> region.protect("r--")
+        >>> view[0] = 1
+        >>> region[0]
+        1
+        """
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy | None) -> None:
+        self.set_policy(_native.policy_number(policy) if policy is not None else _NO_POLICY)
+        self._policy = policy
 
     @property
     def prot(self) -> Prot | None:
@@ -221,16 +262,35 @@ class Region(_native.Region):
     ) -> numpy.ndarray[Any, Any]:
         """A NumPy array over its bytes.
 
+        Statements on it and on views of it, such as ``array[i] = x`` or ``array += 1``, raise the faults they meet
+        themselves; those on other arrays may raise one statement later. Copies of it and results computed from it are
+        plain arrays.
+
+        An array does not keep the Region from being closed, as a memoryview does; it must not be used afterwards.
+
         :param dtype: of the elements.
         :param shape: by default one dimension, as many elements as fit.
-        :raises ValueError: the shape needs more bytes than there are.
+        :raises ValueError: the shape needs more bytes than there are; the elements would be references to objects.
+
+        >>> from memprot import FaultError, Region, catch_faults
+        >>> region = Region(4096)
+        >>> array = region.array("f8")
+        >>> region.protect("r--")
+        >>> with catch_faults():
+        ...     try:
+        ...         array[3] = 1
+        ...     except FaultError as fault:
+        ...         print(fault.offset)
+        24
         """
         import numpy
 
         kind = numpy.dtype(dtype)
-        view = memoryview(self)[: self.size - self.size % kind.itemsize] if shape is None else memoryview(self)
+        if kind.hasobject:
+            raise ValueError(f"{kind} has references to objects in it, which the bytes of a Region cannot keep alive")
         flat = (self.size // kind.itemsize,) if shape is None else shape
-        return numpy.ndarray(flat, kind, buffer=view)
+        made: type[numpy.ndarray[Any, Any]] = _native.array_type(numpy.ndarray, numpy.flatiter)
+        return made(flat, kind, buffer=memoryview(self))
 
     def _advise(self, advice: int, start: int, stop: int | None) -> None:
         first, count = self._pages(start, stop)
@@ -307,6 +367,7 @@ class Region(_native.Region):
             raise ValueError("a guarded Region cannot be split: its guards belong to the whole of it")
         rest = type(self).__new__(type(self))
         self._split(first, rest)
+        rest._policy = self._policy
         return self, rest
 
     def __enter__(self) -> Region:
@@ -324,13 +385,15 @@ class Region(_native.Region):
         return f"<Region {self.address:#x} {self.size} bytes {prot}>"
 
 
-def guarded(size: int, side: Side = "right") -> Region:
+def guarded(size: int, side: Side = "right", *, policy: Policy | None = None) -> Region:
     """Memory between two guards: an access one byte past its end (or before its start) faults.
 
     :param size: bytes, at least 1.
     :param side: ``"right"`` puts the last byte right before a guard, ``"left"`` the first byte right behind one; on
         the other side up to a page lies between.
-    :raises ValueError: no such size or side.
+    :param policy: what happens to faults on it, as for a :class:`Region`. Beyond its ends there is no memory: what is
+        written there vanishes, whatever the policy.
+    :raises ValueError: no such size, side or policy.
     :raises memprot.ProtectionError: there is no memory for it.
 
     Source: madvise(2), MADV_GUARD_INSTALL; mprotect(2) where the kernel lacks it.
@@ -348,5 +411,5 @@ def guarded(size: int, side: Side = "right") -> Region:
     if side not in ("right", "left"):
         raise ValueError(f'side must be "right" or "left", not {side!r}')
     region = Region.__new__(Region)
-    region._map(size, Prot.READ | Prot.WRITE, side=side)
+    region._map(size, Prot.READ | Prot.WRITE, side=side, policy=policy)
     return region

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import memprot._native as _native
 from memprot.faults.document import fault_document
 from memprot.faults.ink import Ink
+from memprot.faults.mapped_file import file_beneath
 from memprot.faults.native_record import ACCESSES, place_beside, python_frames
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame
 from memprot.faults.report import render, wants_color
@@ -74,6 +75,8 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         start, size = evidence["block"]
         block = Block(start, size, _frames(evidence["allocated"]), None, None, None)
         kind, distance = place_beside(address, start, size)
+    elif "depth" in evidence:
+        kind = "stack-overflow"
     elif evidence["signal"] == _SIGBUS:
         kind = "bus"
     elif evidence["key"] is not None:
@@ -92,6 +95,8 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         thread=FaultThread(evidence["thread"], _thread_name(evidence)),
         mapping=mapping,
         key=evidence["key"],
+        file=file_beneath(mapping, address, evidence["code"], os.getppid()) if kind == "bus" else None,
+        depth=evidence.get("depth"),
     )
 
 

@@ -1,0 +1,115 @@
+#include "open_scopes.h"
+#include "docstrings.h"
+
+#include "fault.h"
+#include "interpreter.h"
+
+// Who is there, and what they remember. With one interpreter lock for all threads, that one is enough.
+#ifdef Py_GIL_DISABLED
+static PyMutex mutex;
+#define LOCK()   PyMutex_Lock(&mutex)
+#define UNLOCK() PyMutex_Unlock(&mutex)
+#else
+#define LOCK()   ((void)0)
+#define UNLOCK() ((void)0)
+#endif
+
+void memprot_open_scopes_add(Scope *scope) {
+    LOCK();
+    memprot_scope_set_user(scope->core, scope);
+    UNLOCK();
+}
+
+void memprot_open_scopes_remove(Scope *scope) {
+    LOCK();
+    memprot_scope_set_user(scope->core, NULL);
+    UNLOCK();
+}
+
+// Under the lock; a scope that is being destroyed is there until it has had the lock.
+static Scope *scope_of(long number) {
+    struct memprot_scope *core = memprot_scope_of((int)number);
+    return core ? memprot_scope_user(core) : NULL;
+}
+
+Scope *memprot_open_scopes_here(void) {
+    LOCK();
+    Scope *scope =
+        scope_of(memprot_policy_rule(MEMPROT_POLICY_NONE, memprot_fault_thread(), memprot_outer_context_of).scope);
+    UNLOCK();
+    return scope;
+}
+
+// Under the lock.
+static PyObject *list_of(Scope *scope) {
+    if (scope && !scope->faults)
+        scope->faults = PyList_New(0);
+    return scope ? Py_XNewRef(scope->faults) : NULL;
+}
+
+// Takes over the reference; NULL where there is no list.
+static int append(PyObject *faults, PyObject *error) {
+    int failed = faults ? PyList_Append(faults, error) : PyErr_Occurred() ? -1 : 0;
+    Py_XDECREF(faults);
+    return failed;
+}
+
+int memprot_open_scopes_remember(Scope *scope, PyObject *error) {
+    LOCK();
+    PyObject *faults = list_of(scope);
+    UNLOCK();
+    return append(faults, error);
+}
+
+PyObject *memprot_open_scopes_faults(Scope *scope) {
+    LOCK();
+    PyObject *faults = Py_XNewRef(scope->faults);
+    UNLOCK();
+    PyObject *tuple = faults ? PyList_AsTuple(faults) : PyTuple_New(0);
+    Py_XDECREF(faults);
+    return tuple;
+}
+
+void memprot_open_scopes_swap_faults(Scope *scope, PyObject **faults) {
+    LOCK();
+    PyObject *now = scope->faults;
+    scope->faults = *faults;
+    *faults = now;
+    UNLOCK();
+}
+
+// scope_remember(number, fault)
+static PyObject *scope_remember(PyObject *module, PyObject *args) {
+    (void)module;
+    int number;
+    PyObject *fault;
+    if (!PyArg_ParseTuple(args, "iO:scope_remember", &number, &fault))
+        return NULL;
+    LOCK();
+    PyObject *faults = list_of(scope_of(number));
+    UNLOCK();
+    if (append(faults, fault) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+// scope_policy(number) -> the policy it was given, or None
+static PyObject *scope_policy(PyObject *module, PyObject *argument) {
+    (void)module;
+    long number = PyLong_AsLong(argument);
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    LOCK();
+    Scope *scope = scope_of(number);
+    PyObject *given = Py_XNewRef(scope ? scope->given : NULL);
+    UNLOCK();
+    return given ? given : Py_NewRef(Py_None);
+}
+
+static PyMethodDef methods[] = {
+    {"scope_policy", scope_policy, METH_O, DOC_scope_policy},
+    {"scope_remember", scope_remember, METH_VARARGS, DOC_scope_remember},
+    {NULL, NULL, 0, NULL},
+};
+
+int memprot_add_open_scopes(PyObject *module) { return PyModule_AddFunctions(module, methods); }

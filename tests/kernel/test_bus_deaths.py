@@ -1,0 +1,163 @@
+"""SIGBUS where it is nobody's to recover from, and file systems that have no room left."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+RunChild = Callable[..., subprocess.CompletedProcess[str]]
+
+SETUP = """
+import ctypes, mmap, os, signal, sys, tempfile
+import misbehave
+from memprot import PAGE_SIZE, FaultError, Region, catch_faults
+from memprot.faults.engine import set_policy
+
+def shortened(size=0):
+    file = tempfile.TemporaryFile()
+    file.truncate(4 * PAGE_SIZE)
+    memory = mmap.mmap(file.fileno(), 4 * PAGE_SIZE)
+    file.truncate(size)
+    return memory
+"""
+
+SMALL_FILE_SYSTEM = """
+libc = ctypes.CDLL(None, use_errno=True)
+NEWNS, NEWUSER = 0x20000, 0x10000000
+where = tempfile.mkdtemp().encode()
+for flags in (NEWNS, NEWNS | NEWUSER):
+    if libc.unshare(flags) == 0:
+        libc.mount(b"none", b"/", None, 0x44000, None)  # what is mounted here stays here
+        if libc.mount(b"none", where, b"tmpfs", 0, b"size=64k") == 0:
+            break
+else:
+    print("no file system may be mounted here")
+    sys.exit(0)
+file = open(where + b"/full", "w+b")
+file.truncate(1 << 20)
+memory = mmap.mmap(file.fileno(), 1 << 20)
+"""
+
+
+def test_outside_every_scope_it_dies_with_a_report_where_the_memory_is_memprots(run_child: RunChild) -> None:
+    child = run_child(f"""{SETUP}
+fd = os.memfd_create("short")
+os.ftruncate(fd, PAGE_SIZE)
+with open(fd, "r+b") as file:
+    region = Region.from_file(file, "rw-")
+    os.ftruncate(fd, 0)
+    misbehave.write(region.address, 1)
+""")
+    assert child.returncode == -signal.SIGBUS
+    assert "memprot: fatal write" in child.stderr
+
+
+@pytest.mark.parametrize("policy", ["die", "raise"])
+def test_outside_every_scope_files_of_others_die_as_without_memprot(run_child: RunChild, policy: str) -> None:
+    child = run_child(f"{SETUP}region = Region(10)\nset_policy({policy!r})\nmemory = shortened()\nmemory[0]")
+    assert (child.returncode, child.stderr) == (-signal.SIGBUS, "")
+
+
+def test_a_policy_answers_for_memprots_memory_without_a_scope(run_child: RunChild) -> None:
+    child = run_child(f"""{SETUP}
+set_policy("raise")
+with tempfile.TemporaryFile() as file:
+    file.truncate(PAGE_SIZE)
+    region = Region.from_file(file, "rw-")
+    file.truncate(0)
+    try:
+        misbehave.write(region.address, 1)
+    except FaultError as fault:
+        print(fault.cause)
+""")
+    assert (child.returncode, child.stdout) == (0, "bus\n"), child.stderr
+
+
+def test_a_library_that_became_shorter_is_no_plain_data(run_child: RunChild) -> None:
+    """Zeros in the place of a library's variables would do harm that nobody sees."""
+    child = run_child(f"""{SETUP}
+import importlib.util, shutil
+source = misbehave.__file__
+copy = tempfile.mkdtemp() + "/" + os.path.basename(source)
+shutil.copy(source, copy)
+library = ctypes.CDLL(copy)
+from memprot import AddressSpace
+writable = [mapping for mapping in AddressSpace() if mapping.path == copy and str(mapping.prot) == "rw-"]
+with catch_faults():
+    os.truncate(copy, 0)
+    misbehave.write(writable[0].start, 1)
+""")
+    assert child.returncode == -signal.SIGBUS, child.stderr
+
+
+def test_a_misaligned_access_is_another_matter(run_child: RunChild) -> None:
+    """Where the processor checks alignment because the program wants it to, there is nothing to lay zeros over."""
+    child = run_child(f"""{SETUP}
+import platform
+if platform.machine() != "x86_64":
+    os.kill(os.getpid(), signal.SIGBUS)
+# pushf; or dword [rsp], 0x40000; popf; mov rax, [rdi + 1]
+code = bytes.fromhex("9c810c2400000400" "9d" "488b4701" "c3")
+memory = mmap.mmap(-1, PAGE_SIZE, prot=7)
+memory[:len(code)] = code
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+region = Region(PAGE_SIZE)
+with catch_faults():
+    ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(start)(region.address)
+""")
+    assert child.returncode == -signal.SIGBUS, child.stderr
+
+
+def test_a_file_system_without_room_raises_and_what_has_room_is_kept(run_child: RunChild) -> None:
+    child = run_child(f"""{SETUP}{SMALL_FILE_SYSTEM}
+try:
+    with catch_faults():
+        memory.write(b"x" * (1 << 20))
+except FaultError as fault:
+    print(fault.access, fault.cause, fault.file == os.fsdecode(where + b"/full"), fault.file_size, len(fault.others))
+    print(fault)
+kept = 0
+while kept < 1 << 20:
+    try:
+        with catch_faults():
+            if memory[kept:kept + 1] != b"x":
+                break
+    except FaultError:
+        break
+    kept += PAGE_SIZE
+print(0 < kept <= 65536)
+file.truncate(kept)
+file.truncate(1 << 20)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+try:
+    with catch_faults():
+        misbehave.set(start + kept, 1, (1 << 20) - kept, gil=False)  # has grown, but there is still no room
+except FaultError as fault:
+    print(fault.cause)
+print(sum("full" in line for line in open("/proc/self/maps")))
+""")
+    assert child.returncode == 0, child.stderr
+    lines = child.stdout.splitlines()
+    if lines == ["no file system may be mounted here"]:
+        return
+    assert lines[0] == "write bus True 1048576 0"
+    assert ": the file system has no room left for byte " in lines[1]
+    assert lines[2:] == ["True", "bus", "1"]
+
+
+def test_a_copy_from_the_end_backwards_into_a_full_file_system_is_one_fault(run_child: RunChild) -> None:
+    child = run_child(f"""{SETUP}{SMALL_FILE_SYSTEM}
+memory.write(b"x" * 1000)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+source = mmap.mmap(-1, 1 << 20)
+address = ctypes.addressof(ctypes.c_char.from_buffer(source))
+open(where + b"/other", "wb").write(bytes(60000))
+try:
+    with catch_faults():
+        misbehave.move_backwards(start, address, 1 << 20)
+except FaultError as fault:
+    print(fault.cause, len(fault.others), memory[:3])
+""")
+    assert child.returncode == 0, child.stderr
+    assert child.stdout in ("no file system may be mounted here\n", "bus 0 b'\\x00\\x00\\x00'\n")
