@@ -20,7 +20,11 @@ Touch = Callable[[ModuleType, int, bool], object]
 WRITES: dict[str, tuple[Touch, int, int]] = {
     # what is done, and the first and the last page whose content it would change
     "one byte": (lambda c, start, gil: c.write(start + 5000, 0, gil=gil), 5000, 1),
-    "eight bytes across a border": (lambda c, start, gil: c.write64(start + PAGE_SIZE - 4, 0, gil=gil), PAGE_SIZE - 4, 8),
+    "eight bytes across a border": (
+        lambda c, start, gil: c.write64(start + PAGE_SIZE - 4, 0, gil=gil),
+        PAGE_SIZE - 4,
+        8,
+    ),
     "everything": (lambda c, start, gil: c.set(start, 0, SIZE, gil=gil), 0, SIZE),
     "everything by one instruction": (lambda c, start, gil: c.stosb(start, 0, SIZE, gil=gil), 0, SIZE),
     "a copy forwards": (lambda c, start, gil: c.move_forwards(start + 9, start, 9000, gil=gil), 9, 9000),
