@@ -345,7 +345,7 @@ int memprot_fault_install(void) {
 int memprot_fault_install_for_files(void) {
     memprot_fault_prepare();
     memprot_backtrace_prepare();
-    return memprot_chain_install(handle, SIGBUS);
+    return memprot_chain_come_back(handle, SIGBUS);
 }
 
 int memprot_fault_uninstall(bool but_for_files) {

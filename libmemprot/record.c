@@ -116,14 +116,18 @@ void memprot_record_unhold(struct memprot_record *record) {
 
 static bool has_ended(int thread) { return syscall(SYS_tgkill, getpid(), thread, 0) < 0 && errno == ESRCH; }
 
+static void close_holes(struct memprot_record *record) {
+    memprot_hole_close(record->holes);
+    record->holes = NULL;
+}
+
 static void close_pages(struct memprot_record *record) {
     // Pages that cannot be closed (no memory for another mapping) stay open: nobody is told of the next
     // access to them.
     if (record->overlay)
         (void)memprot_overlay_close(record->overlay, record->first, record->count);
     record->overlay = NULL;
-    memprot_hole_close(record->holes);
-    record->holes = NULL;
+    close_holes(record);
 }
 
 bool memprot_record_is_orphaned(int owner) {
@@ -194,6 +198,7 @@ struct memprot_record *memprot_record_claim(memprot_wanted *wanted, const void *
     struct memprot_record *record = take_oldest(wanted, closure);
     if (record) {
         atomic_fetch_sub(&waiting, 1);
+        close_holes(record); // what was written to zeros nobody can keep
         if (record->ruling.policy == MEMPROT_POLICY_ASK)
             await_decision((size_t)(record - records));
         else

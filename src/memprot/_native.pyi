@@ -1030,6 +1030,12 @@ def fault_claim_untold() -> list[tuple[Any, ...] | BaseException]:
 def fault_waiting() -> int:
     """How many recorded faults nobody has taken over yet."""
 
+def fault_withhold() -> None:
+    """Keep a fault that is on its way to the calling thread until :func:`fault_resume`: the thread is about to fork."""
+
+def fault_resume() -> None:
+    """Send on its way what :func:`fault_withhold` has kept, in the process that calls it."""
+
 def fault_count() -> int:
     """How many faults the process has recorded so far: the sum of ``faults`` over all records, claimed or not."""
 

@@ -140,12 +140,18 @@ static int take_over(struct memprot_record *record, PyObject *list) {
     return failed;
 }
 
+// Handlers set the field, of this thread or of those that work for it; nothing is set by whoever finds it set.
+bool memprot_claim_withdraw(void) {
+    PyObject *ours = memprot_claim_class;
+    return ours && __atomic_compare_exchange_n(&PyThreadState_Get()->async_exc, &ours, NULL, false, __ATOMIC_SEQ_CST,
+                                               __ATOMIC_SEQ_CST);
+}
+
 // What is under way to the calling thread comes to nothing unless there is still something to raise.
 static void withdraw_delivery(const struct claimer *claimer) {
     struct claimer rest = {MEMPROT_CLAIM_HERE, 0, claimer->place};
-    PyThreadState *thread = PyThreadState_Get();
-    if (thread->async_exc == memprot_claim_class && memprot_claim_class && !memprot_record_is_waiting(is_wanted, &rest))
-        PyThreadState_SetAsyncExc(thread->thread_id, NULL);
+    if (!memprot_record_is_waiting(is_wanted, &rest))
+        memprot_claim_withdraw();
 }
 
 PyObject *memprot_claim(enum memprot_claim which, int scope) {

@@ -247,3 +247,8 @@ atexit.register(drain)
 
 
 _native.set_region_fault(FaultError._from_accessor)
+
+# What was recorded before a fork is raised after it, on both sides, and not in somebody's function for forks.
+os.register_at_fork(
+    before=_native.fault_withhold, after_in_parent=_native.fault_resume, after_in_child=_native.fault_resume
+)
