@@ -18,10 +18,12 @@ KNOWN = os.uname().machine == "x86_64"
 SOURCE = Path(__file__).parent.parent / "native" / "touch.h"
 ENDINGS = {
     "recovered": (
-        "import misbehave, numpy\n"
-        "array = numpy.zeros(3)\n"
-        "try: misbehave.write64(array.ctypes.data + array.nbytes, 0x4004000000000000)\n"
-        "except Exception as fault: print(type(fault).__name__)\n",
+        (
+            "import misbehave, numpy\n"
+            "array = numpy.zeros(3)\n"
+            "try: misbehave.write64(array.ctypes.data + array.nbytes, 0x4004000000000000)\n"
+            "except Exception as fault: print(type(fault).__name__)\n"
+        ),
         "4004000000000000",
         "2.5 (float64)",
     ),
