@@ -258,4 +258,4 @@ def test_an_error_without_a_fault_is_what_it_always_was(region: Region) -> None:
         with pytest.raises(ValueError, match="could not broadcast"):
             v[:3] = [1, 2]
         with pytest.raises(AttributeError):
-            v.colour = 1
+            v.colour = 1  # type: ignore[attr-defined]

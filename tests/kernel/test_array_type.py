@@ -71,7 +71,7 @@ PLAIN: dict[str, Make] = {
     "deep in a list": lambda v: copy.deepcopy([v])[0],
     "pickle": lambda v: pickle.loads(pickle.dumps(v)),
     "old pickle": lambda v: pickle.loads(pickle.dumps(v, 2)),
-    "pickle out of band": lambda v: pickle.loads(pickle.dumps(v, 5, buffer_callback=[].append), buffers=[v]),
+    "pickle out of band": lambda v: pickle.loads(pickle.dumps(v, 5, buffer_callback=lambda _: None), buffers=[v]),
     "pickled flat": lambda v: pickle.loads(pickle.dumps(v.reshape(4, -1).T)),
     "converted": lambda v: v.astype("f4"),
     "swapped": lambda v: v.byteswap(),
