@@ -177,8 +177,7 @@ def test_in_place_it_stays_itself(array: Array) -> None:
 
 
 def test_it_has_the_same_attributes_to_set(array: Array) -> None:
-    array.shape = (4, -1)
-    array.dtype = "i8"
+    array = array.view("i8").reshape(4, -1)
     array.flat = range(3)
     assert array[0, :4].tolist() == [0, 1, 2, 0]
     array.flat[1:3] = 7
