@@ -1,6 +1,7 @@
 #include "array_slots.h"
 
 #include "delivery.h"
+#include "record.h"
 #include "scope.h"
 
 // Those of numpy.ndarray and its flat iterator, as they were found.
@@ -55,7 +56,10 @@ static int raise_waiting(void) {
     return 1;
 }
 
-static inline bool is_waiting(void) { return __builtin_expect(memprot_delivery_is_waiting(), false); }
+// Nearly always nobody's fault waits.
+static inline bool is_waiting(void) {
+    return __builtin_expect(memprot_record_waiting() > 0, false) && memprot_delivery_is_waiting();
+}
 
 static inline PyObject *checked(PyObject *result) {
     if (is_waiting() && raise_waiting())
