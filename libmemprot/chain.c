@@ -182,6 +182,21 @@ int memprot_chain_uninstall(int signal) {
     return 0;
 }
 
+// In one call: what it displaces tells whether that was right, and is put back where it was not.
+int memprot_chain_withdraw(int signal) {
+    size_t i = signal == SIGBUS;
+    struct sigaction displaced;
+    if (!installed[i])
+        return 0;
+    if (sigaction(signal, &belows[i].ones[belows[i].count - 1].action, &displaced) < 0)
+        return -1;
+    installed[i] = false;
+    if (is_own(&displaced) && installation_of(&displaced) == newest[i])
+        return 0;
+    installed[i] = true;
+    return sigaction(signal, &displaced, NULL) < 0 ? -1 : memprot_chain_uninstall(signal);
+}
+
 // May run in a signal handler.
 void memprot_chain_unblock(int signal, sigset_t *ret) {
     sigset_t one;

@@ -20,6 +20,10 @@ int memprot_chain_install(memprot_handler *handler, int signal);
 /// @return 0, or -1 with errno set.
 int memprot_chain_uninstall(int signal);
 
+/// The same for who comes and goes often: cheaper, but where another handler came later, that one is away for a moment.
+/// @return 0, or -1 with errno set.
+int memprot_chain_withdraw(int signal);
+
 /// Lets a fault inside the handler reach a handler, instead of ending the process in silence. May run in a signal
 /// handler.
 void memprot_chain_unblock(int signal, sigset_t *ret);

@@ -19,11 +19,13 @@
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
+#include "ranges.h"
 #include "write_back.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -238,10 +240,10 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     case MEMPROT_OPEN_FOR_OTHERS:
         break; // one more access that is forbidden, to a page that is open already
     case MEMPROT_WITHOUT_BYTES:
-        opened.overlay = NULL;
-        if (memprot_bus_open_blocked(address, &opened.hole) == MEMPROT_BUS_OPENED)
-            break;
-        return memprot_fault_try_again(context, address);
+        opened = (struct memprot_let_through){.overlay = NULL};
+        if (memprot_bus_open_blocked(address, &opened.hole) != MEMPROT_BUS_OPENED)
+            return memprot_fault_try_again(context, address);
+        break;
     case MEMPROT_REFUSED:
         return false;
     case MEMPROT_RETRY:
@@ -367,6 +369,8 @@ int memprot_fault_uninstall(bool but_for_files) {
         return -1;
     return but_for_files ? 0 : memprot_chain_uninstall(SIGBUS);
 }
+
+int memprot_fault_uninstall_for_files(void) { return memprot_chain_withdraw(SIGBUS); }
 
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *to) { atomic_store(&hooks, to); }
 

@@ -27,6 +27,7 @@ from memprot.diagnosis import factory as _factory  # noqa: F401 - diagnoses what
 from memprot.diagnosis.verdict import Verdict, check
 from memprot.errors import ProtectionError
 from memprot.faults import engine as _engine  # noqa: F401
+from memprot.faults import kernel_error as _kernel_error  # noqa: F401 - registers itself
 from memprot.faults.error import FaultError
 from memprot.memory.peek import peek, poke
 from memprot.memory.protection import protect, protected

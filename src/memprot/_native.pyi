@@ -1223,6 +1223,17 @@ def set_region_fault(factory: Callable[[Region, int, int, int, int, int, bytes |
         the protection key that forbids it (-1: none), how many bytes were moved before, and those where they were read.
     """
 
+# Errors of the kernel (_native/kernel_error.c)
+
+def find_forbidden(start: int, stop: int, write: bool, /) -> int | None:
+    """The first address in a range where memory that memprot answers for forbids reading, or writing."""
+
+def set_kernel_fault(factory: Callable[[OSError, tuple[BaseException, ...]], BaseException | None], /) -> None:
+    """Register who finds the fault behind an OSError of a bad address.
+
+    :param factory: called with the error, and with the faults that its scope has raised already.
+    """
+
 # Any memory (_native/peek.c)
 
 def peek(address: int, size: int, /) -> bytes:

@@ -59,6 +59,39 @@ def test_outside_every_scope_files_of_others_die_as_without_memprot(run_child: R
     assert (child.returncode, child.stderr) == (-signal.SIGBUS, "")
 
 
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_scope_needs_nothing_else_of_memprot(run_child: RunChild, where: str) -> None:
+    child = run_child(f"""
+import mmap, os, sys, tempfile, threading
+from memprot import FaultError, catch_faults
+
+def work():
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(1 << 26)
+        with mmap.mmap(file.fileno(), 0) as memory:
+            for _ in range(3):
+                file.truncate(100)
+                try:
+                    with catch_faults():
+                        memory.read()
+                except FaultError as fault:
+                    print(fault.cause, fault.file == file.name, fault.file_size, fault.others)
+                file.truncate(1 << 26)
+                memory.seek(0)
+    memory = mmap.mmap(-1, 100)
+    memory.close()
+
+if {where!r} == "main":
+    work()
+else:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+""")
+    assert (child.returncode, child.stderr) == (0, "")
+    assert child.stdout.splitlines() == ["bus True 100 ()"] * 3
+
+
 def test_a_policy_answers_for_memprots_memory_without_a_scope(run_child: RunChild) -> None:
     child = run_child(f"""{SETUP}
 set_policy("raise")

@@ -90,11 +90,11 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
     if (thread) {
         memprot_describe_thread(record, thread);
+        if (record->stack_overflow)
+            memprot_describe_depth(record, thread);
         for (uintptr_t at = memprot_outer_context_of(0); at && record->contexts < MEMPROT_RECORD_CONTEXTS;
              at = memprot_outer_context_of(at))
             record->context[record->contexts++] = at;
-        if (record->stack_overflow)
-            memprot_describe_depth(record, thread);
         return record->thread;
     }
     thread = find_waiting_thread();

@@ -12,6 +12,7 @@
 #include "delivery.h"
 #include "engine.h"
 #include "interpreter.h"
+#include "kernel_error.h"
 #include "open_scopes.h"
 #include "policy_names.h"
 #include "unraised.h"
@@ -173,15 +174,22 @@ static PyObject *scope_exit(Scope *self, PyObject *const *args, Py_ssize_t count
         Py_RETURN_NONE;
     // The scope is left before anything that runs Python: even an interrupted claim leaves no scope open.
     close_scope(self);
-    if (!is_anything_waiting(self)) {
+    PyObject *value = args[1];
+    bool failed = self->policy == MEMPROT_POLICY_RAISE && memprot_is_bad_address(value);
+    if (!failed && !is_anything_waiting(self)) {
         memprot_scope_end(self->core);
         Py_RETURN_NONE;
     }
     Py_INCREF(self);
-    PyObject *list = claim(self, true), *value = args[1];
+    PyObject *list = claim(self, true);
     if (list && memprot_unraised_disarm() < 0)
         Py_CLEAR(list);
     PyObject *error = error_of(list, self);
+    if (!error && failed && !PyErr_Occurred()) {
+        error = memprot_kernel_error_fault(value, memprot_open_scopes_faults(self));
+        if (error && memprot_open_scopes_remember(self, error) < 0)
+            Py_CLEAR(error);
+    }
     if (error && PyObject_HasAttrString(value, "others") && Py_TYPE(value) == Py_TYPE(error)) {
         // The block is being left by a fault already: what came on top of it goes along.
         PyObject *merged = PyObject_CallMethod(value, "_join", "N", error);
