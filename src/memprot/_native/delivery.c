@@ -222,14 +222,6 @@ static void deliver(int owner, enum memprot_policy policy) {
     }
 }
 
-bool memprot_delivery_is_waiting(void) {
-    if (atomic_load_explicit(&raise_scheduled, memory_order_relaxed) && memprot_fault_in_main_thread())
-        return true;
-    // Written by this thread's handlers, and by those of threads without Python that work for it.
-    PyObject *pending = __atomic_load_n(&PyThreadState_Get()->async_exc, __ATOMIC_RELAXED);
-    return pending && pending == memprot_claim_class;
-}
-
 const struct memprot_fault_hooks memprot_delivery_hooks = {
     .describe = describe, .deliver = deliver, .die = memprot_crash, .outer = memprot_outer_context_of};
 
