@@ -40,10 +40,14 @@ Scope *memprot_open_scopes_here(void) {
     return scope;
 }
 
-// Under the lock.
+// Under the lock. A fault's traceback leads to the frame of its scope, and so to the scope: from the first one on it is
+// the collector's business.
 static PyObject *list_of(Scope *scope) {
-    if (scope && !scope->faults)
+    if (scope && !scope->faults && Py_REFCNT(scope) > 0) {
         scope->faults = PyList_New(0);
+        if (!PyObject_GC_IsTracked((PyObject *)scope))
+            PyObject_GC_Track(scope);
+    }
     return scope ? Py_XNewRef(scope->faults) : NULL;
 }
 

@@ -7,6 +7,7 @@
 
 #include "armed.h"
 #include "calls.h"
+#include "fault.h"
 #include "epoch.h"
 #include "guard_pages.h"
 #include "memory_file.h"
@@ -250,6 +251,7 @@ static PyObject *region_set_policy(Region *self, PyObject *number) {
         return NULL;
     if (policy < MEMPROT_POLICY_DIE || policy > MEMPROT_POLICY_NONE)
         return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", policy, MEMPROT_POLICY_NONE);
+    memprot_record_settle(memprot_fault_thread()); // pages that are open fall under the policy of before
     // Handlers read it as they find it: a fault of this moment may still fall under the one of before.
     memprot_policy_of_memory(&self->overlay->policy, (enum memprot_policy)policy);
     memprot_policy_of_memory(&self->guards.policy, (enum memprot_policy)policy);
