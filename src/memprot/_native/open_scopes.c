@@ -34,10 +34,10 @@ Scope *memprot_open_scopes_here(void) {
     return scope;
 }
 
-// Under the lock. From the first fault on the scope may be part of a cycle: a fault has a traceback, that has frames,
-// and one of them the scope.
+// Under the lock. A fault's traceback leads to the frame of its scope, and so to the scope: from the first one on it is
+// the collector's business.
 static PyObject *list_of(Scope *scope) {
-    if (scope && !scope->faults)
+    if (scope && !scope->faults && Py_REFCNT(scope) > 0) {
         scope->faults = PyList_New(0);
     if (scope && scope->faults && !PyObject_GC_IsTracked((PyObject *)scope))
         PyObject_GC_Track(scope);
