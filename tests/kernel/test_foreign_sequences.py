@@ -7,14 +7,20 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from pages import PAGES, SIZE, address_of, protections
 
 from memprot import PAGE_SIZE, AddressSpace, FaultError, Region, catch_faults, protect, protected
