@@ -155,13 +155,18 @@ int memprot_chain_install(memprot_handler *handler, int signal) {
     size_t i = signal == SIGBUS;
     struct sigaction current;
     own = handler;
-    if (!installed[i] && atomic_load(&belows[i].count) == 1)
-        return put_back_on_top(i);
     if (sigaction(signal, NULL, &current) < 0)
         return -1;
     if (installed[i] && is_own(&current) && installation_of(&current) == newest[i])
         return 0;
     return put_on_top(i, &current);
+}
+
+int memprot_chain_come_back(memprot_handler *handler, int signal) {
+    size_t i = signal == SIGBUS;
+    if (!installed[i] && atomic_load(&belows[i].count) == 1)
+        return put_back_on_top(i);
+    return memprot_chain_install(handler, signal);
 }
 
 // Looks before it puts anything back: were a handler that came later replaced and then put back at once, a fault that
@@ -180,6 +185,21 @@ int memprot_chain_uninstall(int signal) {
         return -1;
     installed[i] = false;
     return 0;
+}
+
+// In one call: what it displaces tells whether that was right, and is put back where it was not.
+int memprot_chain_withdraw(int signal) {
+    size_t i = signal == SIGBUS;
+    struct sigaction displaced;
+    if (!installed[i])
+        return 0;
+    if (sigaction(signal, &belows[i].ones[belows[i].count - 1].action, &displaced) < 0)
+        return -1;
+    installed[i] = false;
+    if (is_own(&displaced) && installation_of(&displaced) == newest[i])
+        return 0;
+    installed[i] = true;
+    return sigaction(signal, &displaced, NULL) < 0 ? -1 : memprot_chain_uninstall(signal);
 }
 
 // May run in a signal handler.

@@ -46,5 +46,10 @@ int memprot_duplicate_replace(uintptr_t start, char *aside, size_t length, uint8
 
 // May run in a signal handler.
 int memprot_duplicate_restore(uintptr_t start, char *aside, size_t length) {
-    return duplicate(aside, length, (void *)start);
+    if (duplicate(aside, length, (void *)start) < 0)
+        return -1;
+    // Back to what lies around it: of duplicates that stay, each is a mapping, and those have a limit. When it fails,
+    // this one stays. Never a hole: another thread's mapping could come to lie there.
+    mmap(aside, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return 0;
 }

@@ -13,6 +13,6 @@
 int memprot_duplicate_replace(uintptr_t start, char *aside, size_t length, uint8_t prot, int key, bool zero,
                               char *opened);
 
-/// Puts a mapping of the duplicate in the copy's place. The duplicate stays where it is.
+/// Puts a mapping of the duplicate in the copy's place, and reserves the duplicate's own place again.
 /// @return 0, or -1 with errno set. May run in a signal handler.
 int memprot_duplicate_restore(uintptr_t start, char *aside, size_t length);

@@ -35,6 +35,10 @@ int memprot_fault_install_for_files(void);
 /// @return 0, or -1 with errno set.
 int memprot_fault_uninstall(bool but_for_files);
 
+/// Puts back what memprot_fault_install_for_files found.
+/// @return 0, or -1 with errno set.
+int memprot_fault_uninstall_for_files(void);
+
 /// The hooks stay as they are while handlers are installed; NULL for none.
 void memprot_fault_set_hooks(const struct memprot_fault_hooks *hooks);
 

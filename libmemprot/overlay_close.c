@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-// Bytes from which pages copied aside are given back when their originals are restored.
+// Overlays from this many bytes on give pages copied aside back when their originals are restored.
 static const size_t kept_aside = (size_t)16 << 20;
 
 // A mapping is made without a key: those that need one allow nothing until they have it. May run in a signal handler.
@@ -34,17 +34,15 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
     char *copy = atomic_load(&overlay->aside) + first * size;
     bool hidden = opened & MEMPROT_PAGE_UNDER_OWN_KEY;
     int key = opened & MEMPROT_PAGE_KEY;
-    if (keep)
-        return memprot_protect_under_key(start, count * size, prot, key);
     // Protection first: were the copy written back before it, a blocked write still running elsewhere would
     // stay. But threads that have the right to a key may use the page again only when the copy is on it.
-    if (hidden ? memprot_protect_under_key(start, count * size, PROT_READ, memprot_own_key()) < 0
-               : memprot_protect_under_key(start, count * size, prot, key) < 0)
+    if (hidden && !keep ? memprot_protect_under_key(start, count * size, PROT_READ, memprot_own_key()) < 0
+                        : memprot_protect_under_key(start, count * size, prot, key) < 0)
         return -1;
-    if (memprot_write_back(start, copy, count * size, prot, key) < 0)
+    if (!keep && memprot_write_back(start, copy, count * size, prot, key) < 0)
         return -1;
     // What is kept saves the next fault on these pages an allocation for each. Advice: when it fails, more is kept.
-    if (count * size >= kept_aside)
+    if (overlay->pages * size >= kept_aside)
         madvise(copy, count * size, MADV_DONTNEED);
     return 0;
 }

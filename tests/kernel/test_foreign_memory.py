@@ -1,10 +1,11 @@
 """Blocked accesses to memory that memprot did not allocate: raised, where they happened, and taken back."""
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pages import PAGES, SIZE, address_of, protections
@@ -12,20 +13,24 @@ from pages import PAGES, SIZE, address_of, protections
 from memprot import PAGE_SIZE, AddressSpace, FaultError, catch_faults, protected
 
 pytest.importorskip("numpy")
-from foreign import KINDS
+from foreign import KINDS, SHARED
 
+if TYPE_CHECKING:
+    import subprocess
+
+RunChild = Callable[..., "subprocess.CompletedProcess[str]"]
 PATTERN = (bytes(range(1, 252)) * (SIZE // 251 + 1))[:SIZE]
 Touch = Callable[[ModuleType, int, bool], object]
 
-WRITES: dict[str, tuple[Touch, int, int]] = {
-    # what is done, and the first and the last page whose content it would change
-    "one byte": (lambda c, start, gil: c.write(start + 5000, 0, gil=gil), 5000, 1),
-    "eight bytes across a border": (lambda c, start, gil: c.write64(start + PAGE_SIZE - 4, 0, gil=gil), PAGE_SIZE - 4, 8),
-    "everything": (lambda c, start, gil: c.set(start, 0, SIZE, gil=gil), 0, SIZE),
-    "everything by one instruction": (lambda c, start, gil: c.stosb(start, 0, SIZE, gil=gil), 0, SIZE),
-    "a copy forwards": (lambda c, start, gil: c.move_forwards(start + 9, start, 9000, gil=gil), 9, 9000),
-    "a copy backwards": (lambda c, start, gil: c.move_backwards(start + 9, start, 9000, gil=gil), 9 + 9000 - 1, 1),
-    "a few pages": (lambda c, start, gil: c.set(start + 4000, 0, 9000, gil=gil), 4000, 9000),
+# What is done, and the offset of the first byte that it would change.
+WRITES: dict[str, tuple[Touch, int]] = {
+    "one byte": (lambda c, start, gil: c.write(start + 5000, 0, gil=gil), 5000),
+    "eight bytes across a border": (lambda c, start, gil: c.write64(start + PAGE_SIZE - 4, 0, gil=gil), PAGE_SIZE - 4),
+    "everything": (lambda c, start, gil: c.set(start, 0, SIZE, gil=gil), 0),
+    "everything by one instruction": (lambda c, start, gil: c.stosb(start, 0, SIZE, gil=gil), 0),
+    "a copy forwards": (lambda c, start, gil: c.move_forwards(start + 9, start, 9000, gil=gil), 9),
+    "a copy backwards": (lambda c, start, gil: c.move_backwards(start + 9, start, 9000, gil=gil), 9 + 9000 - 1),
+    "a few pages": (lambda c, start, gil: c.set(start + 4000, 0, 9000, gil=gil), 4000),
 }
 
 
@@ -66,7 +71,7 @@ def test_a_blocked_write_is_raised_and_leaves_nothing(
     memory: Any, misbehave: ModuleType, gil: bool, thread: bool
 ) -> None:
     start = address_of(memory)
-    for name, (touch, offset, _) in WRITES.items():
+    for name, (touch, offset) in WRITES.items():
         for prot in ("r--", "---", "r-x"):
             if "copy" in name and prot == "---":
                 continue  # it would read first
@@ -89,3 +94,152 @@ def test_a_blocked_write_is_raised_and_leaves_nothing(
                 assert mappings(start) <= before
                 assert protections(memory) == [prot] * PAGES
             assert content(memory) == PATTERN, name
+
+
+@pytest.mark.parametrize("gil", [True, False], ids=["attached", "detached"])
+def test_a_blocked_read_gives_zeros_and_is_raised(memory: Any, misbehave: ModuleType, gil: bool) -> None:
+    start = address_of(memory)
+    into = ctypes.create_string_buffer(9000)
+    for copy in (misbehave.move_forwards, misbehave.move_backwards, misbehave.movsb):
+        ctypes.memset(into, 5, 9000)
+        with protected(memory, "---"):
+            with pytest.raises(FaultError) as caught, catch_faults():
+                copy(ctypes.addressof(into), start + 9, 9000, gil=gil)
+            assert caught.value.access == "read"
+            assert caught.value.offset == (9 + 9000 - 1 if copy is misbehave.move_backwards else 9)
+            assert protections(memory) == ["---"] * PAGES
+        assert into.raw == bytes(9000)
+        assert content(memory) == PATTERN
+
+
+def test_a_thread_without_python_is_heard_where_the_scope_ends(memory: Any, misbehave: ModuleType) -> None:
+    start = address_of(memory)
+    with protected(memory, "r--"):
+        with pytest.raises(FaultError) as caught, catch_faults():
+            misbehave.write_from_c_thread(start + 77, 0)
+        assert caught.value.offset == 77
+    assert content(memory) == PATTERN
+
+
+def test_what_was_blocked_is_written_once_it_is_permitted(memory: Any, misbehave: ModuleType) -> None:
+    start = address_of(memory)
+    for prot in ("r--", "---"):
+        with protected(memory, prot), pytest.raises(FaultError), catch_faults():
+            misbehave.set(start, 0, SIZE)
+        with catch_faults():
+            misbehave.set(start, 0, SIZE)
+        assert not any(content(memory))
+
+
+@pytest.mark.parametrize("memory", SHARED, indirect=True)
+def test_another_process_never_sees_a_blocked_write(memory: Any, misbehave: ModuleType) -> None:
+    start = address_of(memory)
+    mapping = AddressSpace().find(start)
+    assert mapping is not None
+    assert mapping.shared
+    ended, end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(end)
+            os.set_blocking(ended, False)
+            status = 0
+            while status == 0:
+                status = int(content(memory) != PATTERN)
+                try:
+                    if os.read(ended, 1) == b"":
+                        break
+                except BlockingIOError:
+                    continue
+        finally:
+            os._exit(status)
+    os.close(ended)
+    for _ in range(100):
+        with protected(memory, "r--"), pytest.raises(FaultError), catch_faults():
+            misbehave.set(start, 0, SIZE)
+    os.close(end)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+SCATTERED = """
+import ctypes, mmap
+from memprot import *
+from memprot._native import buffer_range
+
+def mappings():
+    return len(list(AddressSpace()))
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon"))
+
+pages = 10_000
+memory = mmap.mmap(-1, pages * PAGE_SIZE, flags={flags})
+memory[:] = bytes([7]) * len(memory)
+start = buffer_range(memory)[0]
+protect(memory, "r--")
+for page in (0, pages - 1):  # what is made when it is first needed
+    try:
+        with catch_faults():
+            ctypes.memset(start + page * PAGE_SIZE, 1, 1)
+    except FaultError:
+        pass
+before, held = mappings(), anonymous()
+caught = 0
+for page in range(1, pages, 2):
+    try:
+        with catch_faults():
+            ctypes.memset(start + page * PAGE_SIZE, 1, 1)
+    except FaultError:
+        caught += 1
+print(caught, mappings() - before, anonymous() - held < pages * PAGE_SIZE // 10)
+print(set(memory[:]))
+"""
+
+
+@pytest.mark.parametrize("flags", ["mmap.MAP_SHARED", "mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS"])
+def test_thousands_of_faults_here_and_there_leave_no_mappings_and_no_copies(run_child: RunChild, flags: str) -> None:
+    flags = flags if "ANON" in flags else f"{flags} | mmap.MAP_ANONYMOUS"
+    done = run_child(SCATTERED.format(flags=flags))
+    assert (done.stdout, done.stderr) == ("5000 0 True\n{7}\n", "")
+
+
+REPORTED: dict[str, str] = {
+    "beside a small array": """
+arrays = [numpy.zeros(3 * PAGE_SIZE, "u1") for _ in range(4)]
+array = next(array for array in arrays if array.ctypes.data % PAGE_SIZE)
+first = array[: -array.ctypes.data % PAGE_SIZE]
+with protected(first, "r--", neighbours=True), catch_faults():
+    ctypes.memset(first.ctypes.data, 1, 1)
+""",
+    "an array of objects": """
+array = numpy.zeros(1 << 20, "O")
+with protected(array, "r--", neighbours=True), catch_faults():
+    array[1 << 19] = None
+""",
+    "a field beside objects": """
+array = numpy.zeros(1 << 20, [("number", "f8"), ("name", "O")])
+with protected(array["number"], "r--", neighbours=True), catch_faults():
+    array["number"][1 << 19] = 1
+""",
+    "the objects of a ctypes structure": """
+class Entry(ctypes.Structure):
+    _fields_ = [("number", ctypes.c_long), ("name", ctypes.py_object)]
+entries = (Entry * 1024).from_buffer(mmap.mmap(-1, 16384))
+with protected(entries, "r--"), catch_faults():
+    ctypes.memset(ctypes.addressof(entries) + 5000, 1, 1)
+""",
+    "the head of a bytes object": """
+data = bytes(8 * PAGE_SIZE)
+with protected(data, "r--", neighbours=True), catch_faults():
+    ctypes.memset(id(data) + 32, 1, 1)
+""",
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_memory_that_may_hold_objects_is_reported_and_never_taken_back(run_child: RunChild, name: str) -> None:
+    done = run_child(f"import ctypes, mmap, numpy\nfrom memprot import *\n{REPORTED[name]}\nprint('alive')")
+    assert (done.returncode, done.stdout) == (-11, ""), done.stderr
+    assert "write" in done.stderr

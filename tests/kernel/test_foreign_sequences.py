@@ -1,6 +1,6 @@
-"""Random sequences of protections, accesses and ends of scopes on memory of every kind: the kernel says what is blocked.
+"""Random sequences of protections, accesses and ends of scopes on memory of every kind.
 
-A model of the bytes says what they must be.
+The kernel says what is blocked. A model of the bytes says what they must be.
 """
 
 import ctypes

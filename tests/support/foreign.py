@@ -80,6 +80,15 @@ def _locked() -> Pages:
     return memory
 
 
+SHARED: Final = (
+    "shared mmap",
+    "shared file",
+    "shared memory file",
+    "shared memory",
+    "memmap",
+    "shared Region",
+    "Region of a file",
+)
 KINDS: Final[dict[str, Callable[[], Pages]]] = {
     "private mmap": private_pages,
     "shared mmap": shared_pages,

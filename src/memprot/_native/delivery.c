@@ -28,6 +28,7 @@
 #endif
 
 static PyObject *drain_callable;
+static PyObject *loop_key; // under which asyncio keeps a thread's loop in its state's dict
 static atomic_bool drain_scheduled;
 
 // ---- threads without Python: whose call are they working for?
@@ -85,17 +86,27 @@ static PyThreadState *find_waiting_thread(void) {
     return several ? NULL : waiting;
 }
 
+// Whether the thread runs code in a context that it has entered, as event loops do with that of each task. May run in a
+// signal handler.
+static bool is_in_inner_context(void) { return memprot_outer_context_of(memprot_outer_context_of(0)) != 0; }
+
+// Whether an exception for the thread might come up in an event loop, which it would end. In the main thread one can
+// look where it is before. May run in a signal handler.
+static bool might_meet_loop(PyThreadState *thread) {
+    return is_in_inner_context() && !memprot_fault_in_main_thread() && memprot_has_event_loop(thread, loop_key);
+}
+
 // May run in a signal handler.
 static int describe(struct memprot_record *record, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
     if (thread) {
         memprot_describe_thread(record, thread);
+        if (record->stack_overflow)
+            memprot_describe_depth(record, thread);
         for (uintptr_t at = memprot_outer_context_of(0); at && record->contexts < MEMPROT_RECORD_CONTEXTS;
              at = memprot_outer_context_of(at))
             record->context[record->contexts++] = at;
-        if (record->stack_overflow)
-            memprot_describe_depth(record, thread);
-        return record->thread;
+        return might_meet_loop(thread) && policy == MEMPROT_POLICY_RAISE ? MEMPROT_OWNER_LISTENERS : record->thread;
     }
     thread = find_waiting_thread();
     if (!thread)
@@ -124,10 +135,6 @@ static int raise_pending(void *unused) {
     }
     return PyErr_Occurred() ? -1 : 0;
 }
-
-// Whether the thread runs code in a context that it has entered, as event loops do with that of each task. May run in a
-// signal handler.
-static bool is_in_inner_context(void) { return memprot_outer_context_of(memprot_outer_context_of(0)) != 0; }
 
 // May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
 static bool deliver_to_main_thread(void) {
@@ -256,5 +263,8 @@ static PyMethodDef methods[] = {
 
 int memprot_add_delivery(PyObject *module) {
     limit_backtraces();
+    loop_key = PyUnicode_InternFromString("__asyncio_running_event_loop__");
+    if (!loop_key || PyObject_Hash(loop_key) == -1)
+        return -1;
     return PyModule_AddFunctions(module, methods);
 }

@@ -73,7 +73,7 @@ int memprot_engine_enter_scope(void) {
 void memprot_engine_leave_scope(void) {
     pthread_mutex_lock(&lock);
     if (--scopes == 0 && atomic_load(&users) == 0)
-        (void)memprot_fault_uninstall(false);
+        (void)memprot_fault_uninstall_for_files();
     pthread_mutex_unlock(&lock);
 }
 

@@ -81,3 +81,9 @@ static inline uintptr_t memprot_outer_context_of(uintptr_t context) {
         return (uintptr_t)((const struct _pycontextobject *)context)->ctx_prev;
     return thread ? (uintptr_t)thread->context : 0;
 }
+
+/// Whether an asyncio loop runs, or has run, in a thread that is the calling one. @p key is the str under which the
+/// loop is kept. May run in a signal handler. (It compares the key by its identity, and counts no references.)
+static inline bool memprot_has_event_loop(PyThreadState *thread, PyObject *key) {
+    return thread->dict && _PyDict_GetItem_KnownHash(thread->dict, key, ((PyASCIIObject *)key)->hash) != NULL;
+}

@@ -10,6 +10,7 @@ import memprot._native as _native
 import memprot.calls as calls
 from memprot.diagnosis.factory import diagnosed
 from memprot.flags import Advice, MapFlag
+from memprot.memory.array import array_over
 from memprot.memory.sealing import seal
 from memprot.prot import PAGE_SIZE, Prot, as_prot
 from memprot.space.maps import AddressSpace
@@ -260,37 +261,15 @@ class Region(_native.Region):
     def array(
         self, dtype: numpy.typing.DTypeLike, shape: int | tuple[int, ...] | None = None
     ) -> numpy.ndarray[Any, Any]:
-        """A NumPy array over its bytes.
+        """A NumPy array over its bytes, whose statements raise the faults they meet: see :func:`array_over`.
 
-        Statements on it and on views of it, such as ``array[i] = x`` or ``array += 1``, raise the faults they meet
-        themselves; those on other arrays may raise one statement later. Copies of it and results computed from it are
-        plain arrays.
-
-        An array does not keep the Region from being closed, as a memoryview does; it must not be used afterwards.
+        It does not keep the Region from being closed, as a memoryview does; it must not be used afterwards.
 
         :param dtype: of the elements.
         :param shape: by default one dimension, as many elements as fit.
         :raises ValueError: the shape needs more bytes than there are; the elements would be references to objects.
-
-        >>> from memprot import FaultError, Region, catch_faults
-        >>> region = Region(4096)
-        >>> array = region.array("f8")
-        >>> region.protect("r--")
-        >>> with catch_faults():
-        ...     try:
-        ...         array[3] = 1
-        ...     except FaultError as fault:
-        ...         print(fault.offset)
-        24
         """
-        import numpy
-
-        kind = numpy.dtype(dtype)
-        if kind.hasobject:
-            raise ValueError(f"{kind} has references to objects in it, which the bytes of a Region cannot keep alive")
-        flat = (self.size // kind.itemsize,) if shape is None else shape
-        made: type[numpy.ndarray[Any, Any]] = _native.array_type(numpy.ndarray, numpy.flatiter)
-        return made(flat, kind, buffer=memoryview(self))
+        return array_over(memoryview(self), dtype, shape)
 
     def _advise(self, advice: int, start: int, stop: int | None) -> None:
         first, count = self._pages(start, stop)

@@ -1,0 +1,378 @@
+"""A scope belongs to its task: each gets its own faults, however tasks take turns, and the loop gets none."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from memprot import PAGE_SIZE, FaultError, Region, catch_faults
+from memprot.faults import set_policy
+from memprot.faults.engine import add_listener, drain, remove_listener
+from memprot.faults.record import FaultRecord
+
+PAGES = 64
+Act = Callable[[int], None]
+
+
+@pytest.fixture
+def region() -> Iterator[Region]:
+    """Read-only zeros, which they still are afterwards."""
+    region = Region(PAGES * PAGE_SIZE, "r--")
+    yield region
+    assert region.read() == bytes(region.size)
+    region.close()
+
+
+@pytest.fixture(params=["call", "statement"])
+def act(request: pytest.FixtureRequest, region: Region, misbehave: ModuleType) -> Iterator[Act]:
+    """Writes to a page, by a call or by a statement after which nothing is looked for until the next call."""
+    region.protect("rw-")
+    view = memoryview(region)
+    region.protect("r--")
+
+    def call(page: int) -> None:
+        misbehave.write(region.address + page * PAGE_SIZE, 1)
+
+    def statement(page: int) -> None:
+        view[page * PAGE_SIZE] = 1
+
+    yield call if request.param == "call" else statement
+    view.release()
+
+
+@pytest.fixture(params=["main thread", "worker"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Runs a coroutine in an event loop of the main thread, or of another one; nothing may reach the loop's handler."""
+    heard: list[dict[str, Any]] = []
+
+    async def watched(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
+        return await coroutine
+
+    def in_main_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        result = asyncio.run(watched(coroutine))
+        assert heard == []
+        return result
+
+    def in_worker(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            return pool.submit(in_main_thread, coroutine).result()
+
+    return in_main_thread if request.param == "main thread" else in_worker
+
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+def pages_of(fault: FaultError) -> list[int]:
+    return [(other.offset or 0) // PAGE_SIZE for other in (fault, *fault.others)]
+
+
+async def in_a_scope(act: Act, pages: list[int], pause: Callable[[], Awaitable[object]]) -> list[int]:
+    """Writes to pages, pausing in between; the pages of the faults that its scope has raised."""
+    scope = catch_faults()
+    try:
+        with scope:
+            for page in pages:
+                act(page)
+                await pause()
+    except FaultError:
+        pass
+    return sorted(page for fault in scope.faults for page in pages_of(fault))
+
+
+def test_two_tasks_that_take_turns_each_get_their_own(run: Run, act: Act) -> None:
+    async def main() -> list[list[int]]:
+        async def pause() -> None:
+            await asyncio.sleep(0)
+
+        return await asyncio.gather(in_a_scope(act, [1], pause), in_a_scope(act, [2], pause))
+
+    for _ in range(20):
+        assert run(main()) == [[1], [2]]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_scopes_of_tasks_end_in_any_order(run: Run, act: Act, order: tuple[int, ...]) -> None:
+    async def main() -> dict[int, list[int]]:
+        gates = [asyncio.Event() for _ in order]
+        found: dict[int, list[int]] = {}
+        ended: list[int] = []
+
+        async def work(index: int) -> None:
+            scope = catch_faults()
+            try:
+                with scope:
+                    await asyncio.sleep(0)
+                    try:
+                        act(index + 1)
+                        await gates[index].wait()
+                    except FaultError:
+                        await gates[index].wait()
+            except FaultError:
+                pass
+            found[index] = [page for fault in scope.faults for page in pages_of(fault)]
+            ended.append(index)
+
+        tasks = [asyncio.create_task(work(index)) for index in range(len(order))]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for index in order:
+            gates[index].set()
+            await tasks[index]
+        assert tuple(ended) == order
+        return found
+
+    assert run(main()) == {0: [1], 1: [2], 2: [3]}
+
+
+def test_a_fault_right_before_a_pause_reaches_neither_the_loop_nor_another_task(run: Run, act: Act) -> None:
+    async def main() -> tuple[list[int], list[str]]:
+        log: list[str] = []
+
+        async def bystander() -> None:
+            for _ in range(20):
+                len(log)
+                await asyncio.sleep(0)
+            log.append("undisturbed")
+
+        async def pause() -> None:
+            await asyncio.sleep(0)
+
+        other = asyncio.create_task(bystander())
+        pages = await in_a_scope(act, [7], pause)
+        await other
+        return pages, log
+
+    for _ in range(20):
+        assert run(main()) == ([7], ["undisturbed"])
+
+
+def test_many_tasks_with_policies_of_their_own(run: Run, misbehave: ModuleType) -> None:
+    region = Region(30 * PAGE_SIZE)
+    region.protect("r--")
+
+    async def work(index: int) -> list[int]:
+        scope = catch_faults(("raise", "log", "discard")[index % 3])
+        try:
+            with scope:
+                for offset in range(5):
+                    misbehave.write(region.address + index * PAGE_SIZE + offset, 1)
+                    await asyncio.sleep(0)
+        except FaultError:
+            pass
+        return [fault.offset or 0 for fault in scope.faults]
+
+    async def main() -> list[list[int]]:
+        return await asyncio.gather(*(work(index) for index in range(30)))
+
+    for index, offsets in enumerate(run(main())):
+        assert offsets
+        assert {offset // PAGE_SIZE for offset in offsets} == {index}
+    for index in range(30):
+        start = index * PAGE_SIZE
+        assert region[start : start + 6] == (b"\1\1\1\1\1\0" if index % 3 == 1 else bytes(6))
+    region.close()
+
+
+def test_a_task_group_ends_with_the_fault_of_its_task(run: Run, act: Act) -> None:
+    async def main() -> list[list[int]]:
+        async def work(page: int) -> None:
+            with catch_faults():
+                act(page)
+                await asyncio.sleep(0)
+
+        found = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(work(3))
+        except* FaultError as raised:
+            found = [pages_of(fault) for fault in raised.exceptions if isinstance(fault, FaultError)]
+        return found
+
+    assert run(main()) == [[3]]
+
+
+def test_what_threads_of_the_loop_do_is_raised_there(run: Run, misbehave: ModuleType, region: Region) -> None:
+    async def main() -> list[int | None]:
+        def work(page: int) -> None:
+            misbehave.write(region.address + page * PAGE_SIZE, 1)
+            len([])
+
+        found = []
+        with catch_faults() as scope:
+            loop = asyncio.get_running_loop()
+            for awaitable in (asyncio.to_thread(work, 4), loop.run_in_executor(None, work, 5)):
+                try:
+                    await awaitable
+                except FaultError as fault:
+                    found.append(fault.offset)
+        assert scope.faults == ()
+        return found
+
+    assert run(main()) == [4 * PAGE_SIZE, 5 * PAGE_SIZE]
+
+
+def test_a_context_run_inside_a_scope_belongs_to_it(act: Act) -> None:
+    for copied_inside in (True, False):
+        context = contextvars.copy_context()
+        with pytest.raises(FaultError) as caught, catch_faults("raise") as scope:
+            if copied_inside:
+                context = contextvars.copy_context()
+            context.run(act, 1)
+        assert pages_of(caught.value) == [1]
+        assert scope.faults == (caught.value,)
+
+
+def test_a_context_run_inside_a_task_belongs_to_its_scope(run: Run, act: Act) -> None:
+    async def main() -> list[int]:
+        async def pause() -> None:
+            await asyncio.sleep(0)
+
+        context = contextvars.copy_context()
+        return await in_a_scope(lambda page: context.run(act, page), [2], pause)
+
+    assert run(main()) == [2]
+
+
+def test_a_scope_in_an_async_generator_is_its_task(run: Run, act: Act) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        scope = catch_faults()
+        with scope:
+            yield 1
+            act(6)
+            yield 2
+
+    async def main() -> list[int]:
+        found: list[int] = []
+        iterator = numbers()
+        try:
+            async for _ in iterator:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        except FaultError as fault:
+            found = pages_of(fault)
+        return found
+
+    assert run(main()) == [6]
+
+
+@pytest.mark.parametrize("in_worker", [False, True], ids=["main thread", "worker"])
+def test_a_scope_around_the_loop_gets_what_its_tasks_do_not_take(act: Act, in_worker: bool) -> None:
+    raised: list[object] = []
+
+    async def work() -> None:
+        act(9)
+        await asyncio.sleep(0)
+
+    async def main() -> list[BaseException | None]:
+        return [*await asyncio.gather(work(), return_exceptions=True)]
+
+    def around() -> None:
+        try:
+            with catch_faults():
+                raised.extend(asyncio.run(main()))
+        except FaultError as fault:
+            raised.append(fault)
+
+    if in_worker:
+        thread = threading.Thread(target=around)
+        thread.start()
+        thread.join()
+    else:
+        around()
+    assert [pages_of(error) for error in raised if isinstance(error, FaultError)] == [[9]]
+
+
+def test_a_task_that_outlives_the_scope_it_was_made_in(run: Run, misbehave: ModuleType) -> None:
+    region = Region(PAGE_SIZE, policy=None)
+    region.protect("r--")
+
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def later() -> None:
+            await gate.wait()
+            with catch_faults("log"):
+                misbehave.write(region.address, 1)
+
+        with catch_faults():
+            task = asyncio.create_task(later())
+            await asyncio.sleep(0)
+        gate.set()
+        await task
+
+    run(main())
+    assert region[0] == 1
+    region.close()
+
+
+def test_a_fault_of_a_task_without_any_scope_does_not_reach_the_loop(run: Run, act: Act) -> None:
+    """It is raised in the task where that is still running, else told."""
+    told: list[FaultRecord] = []
+
+    async def work() -> None:
+        act(3)
+        await asyncio.sleep(0)
+
+    async def main() -> list[BaseException | None]:
+        found = [*await asyncio.gather(work(), return_exceptions=True)]
+        await asyncio.sleep(0.01)
+        return found
+
+    add_listener(told.append)
+    set_policy("raise")
+    try:
+        raised = run(main())
+        drain()
+    finally:
+        set_policy("die")
+        remove_listener(told.append)
+    assert len(told) == 1
+    assert all(error is None or pages_of(error) == [3] for error in raised)
+
+
+def test_callbacks_of_the_loop_do_not_kill_it(run: Run, act: Act) -> None:
+    async def main() -> int:
+        with catch_faults():
+            loop = asyncio.get_running_loop()
+            done = loop.create_future()
+
+            def callback() -> None:
+                with pytest.raises(FaultError), catch_faults():
+                    act(8)
+                done.set_result(1)
+
+            loop.call_soon(callback)
+            return int(await done)
+
+    assert run(main()) == 1
+
+
+def test_loops_of_several_threads_at_once(misbehave: ModuleType, region: Region) -> None:
+    found: dict[int, list[int]] = {}
+
+    def work(index: int) -> None:
+        def act(page: int) -> None:
+            misbehave.write(region.address + page * PAGE_SIZE, 1)
+
+        async def pause() -> None:
+            await asyncio.sleep(0)
+
+        async def main() -> list[list[int]]:
+            first = index * 8
+            return await asyncio.gather(*(in_a_scope(act, [page], pause) for page in range(first, first + 8)))
+
+        found[index] = [page for pages in asyncio.run(main()) for page in pages]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {index: list(range(index * 8, index * 8 + 8)) for index in range(4)}
