@@ -47,7 +47,7 @@ def run(program: str, *command: str) -> list[str]:
 def library(tmp_path: Path) -> Path:
     """One whose linkage table is read-only once it is loaded."""
     target = tmp_path / "libreader.so"
-    command = ["cc", "-shared", "-fPIC", "-pthread", "-Wl,-z,now,-z,relro", "-o", target, SOURCES / "reader.c"]
+    command = ["cc", "-shared", "-fPIC", "-pthread", "-Wl,-z,now,-z,relro", "-o", str(target), str(SOURCES / "reader.c")]
     subprocess.run(command, check=True)
     return target
 
