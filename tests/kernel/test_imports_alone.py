@@ -47,8 +47,8 @@ def run(program: str, *command: str) -> list[str]:
 def library(tmp_path: Path) -> Path:
     """One whose linkage table is read-only once it is loaded."""
     target = tmp_path / "libreader.so"
-    command = ["cc", "-shared", "-fPIC", "-pthread", "-Wl,-z,now,-z,relro", "-o", str(target), str(SOURCES / "reader.c")]
-    subprocess.run(command, check=True)
+    command = ["cc", "-shared", "-fPIC", "-pthread", "-Wl,-z,now,-z,relro", "-o", str(target)]
+    subprocess.run([*command, str(SOURCES / "reader.c")], check=True)
     return target
 
 

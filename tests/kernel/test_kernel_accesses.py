@@ -260,8 +260,8 @@ def test_a_buffered_reader_copies_itself_or_has_the_kernel_do_it(region: Region,
 def test_the_sentence_names_the_call(region: Region, view: memoryview, zeros: int) -> None:
     fault = fault_of(lambda: os.readv(zeros, [view[1:]]))
     assert str(fault) == (
-        f"write of {3 * PAGE_SIZE} bytes at {region.address + PAGE_SIZE:#x} in readv ({PAGE_SIZE - 1} bytes moved before)"
-        f", byte {PAGE_SIZE} of a Region whose protection forbids it"
+        f"write of {3 * PAGE_SIZE} bytes at {region.address + PAGE_SIZE:#x} in readv ({PAGE_SIZE - 1} bytes moved "
+        f"before), byte {PAGE_SIZE} of a Region whose protection forbids it"
     )
 
 
