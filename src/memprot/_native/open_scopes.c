@@ -109,4 +109,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_open_scopes(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_open_scopes(PyObject *module) {
+    memprot_mutex_free_in_children(&mutex);
+    return PyModule_AddFunctions(module, methods);
+}
