@@ -21,7 +21,7 @@ static bool load_word(uintptr_t address, uintptr_t *ret) {
 // May run in a signal handler.
 static bool is_in_code(uintptr_t address) {
     struct memprot_mapping found;
-    return memprot_own_maps_ask(address, &found) == 1 && found.start <= address && (found.prot & PROT_EXEC);
+    return memprot_own_maps_find(address, &found, NULL, 0) == 1 && found.start <= address && (found.prot & PROT_EXEC);
 }
 
 #if defined(__x86_64__)

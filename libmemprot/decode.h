@@ -1,6 +1,8 @@
 // What the instruction that faulted was about to access: which bytes of memory, from its first to its last.
 #pragma once
 
+#include "decode_size.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +21,8 @@ struct memprot_operand {
     size_t size;
     /// False when the address is relative to fs or gs, whose base the saved context does not hold.
     bool known_address;
+    /// Whose operand it is.
+    struct memprot_instruction instruction;
 };
 
 /// Find the memory operand of the instruction that @p context stopped at.

@@ -40,7 +40,7 @@ static PyObject *new_scope(PyTypeObject *type, PyObject *policy) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     memprot_open_scopes_add(self);
-    if (number == MEMPROT_POLICY_ASK) // else nothing that it refers to refers to anything
+    if (number == MEMPROT_POLICY_ASK) // else nothing that it refers to refers to anything yet
         PyObject_GC_Track(self);
     return (PyObject *)self;
 }
@@ -69,6 +69,7 @@ static int scope_traverse(Scope *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->given);
     Py_VISIT(self->faults);
+    Py_VISIT(self->raised_in_vain);
     return 0;
 }
 
@@ -76,6 +77,7 @@ static int scope_clear(Scope *self) {
     PyObject *faults = NULL;
     memprot_open_scopes_swap_faults(self, &faults);
     Py_XDECREF(faults);
+    Py_CLEAR(self->raised_in_vain);
     return 0;
 }
 
