@@ -39,8 +39,9 @@ Scope *memprot_open_scopes_here(void) {
 static PyObject *list_of(Scope *scope) {
     if (scope && !scope->faults && Py_REFCNT(scope) > 0) {
         scope->faults = PyList_New(0);
-    if (scope && scope->faults && !PyObject_GC_IsTracked((PyObject *)scope))
-        PyObject_GC_Track(scope);
+        if (scope->faults && !PyObject_GC_IsTracked((PyObject *)scope))
+            PyObject_GC_Track(scope);
+    }
     return scope ? Py_XNewRef(scope->faults) : NULL;
 }
 
