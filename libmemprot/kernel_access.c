@@ -138,7 +138,7 @@ static void fill(struct memprot_record *record, const struct memprot_transfer *t
         record->name[0] = '\0';
     record->call = transfer->call;
     record->transferred = transfer->done > 0 ? transfer->done : 0;
-    record->pcs = memprot_backtrace(transfer->caller, record->pc, MEMPROT_RECORD_PCS);
+    record->pcs = memprot_backtrace(transfer->caller, record->pc, NULL, MEMPROT_RECORD_PCS, NULL);
 }
 
 // May run in a signal handler.
