@@ -96,8 +96,8 @@ static bool has_more(const struct memprot_transfer *transfer, const struct stat 
 
 // Whether the kernel would have taken more. May run in a signal handler.
 static bool takes_more(const struct memprot_transfer *transfer, const struct stat *status, size_t distance) {
-    if (!S_ISFIFO(status->st_mode) && !S_ISSOCK(status->st_mode))
-        return distance < memprot_page_size();
+    if (S_ISREG(status->st_mode) || S_ISBLK(status->st_mode))
+        return distance < memprot_page_size(); // files take all
     if (S_ISSOCK(status->st_mode) && !is_stream(transfer->fd))
         return false;
     struct pollfd waiting = {.fd = transfer->fd, .events = POLLOUT};
