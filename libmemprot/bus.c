@@ -30,7 +30,7 @@ static bool is_broken_memory(const siginfo_t *info) { return info->si_code == BU
 static bool is_mapped_as_code(const struct memprot_mapping *file) {
     struct memprot_mapping other;
     int answer = 0;
-    for (uint64_t at = 0; (answer = memprot_own_maps_ask(at, &other)) == 1; at = other.stop) {
+    for (uint64_t at = 0; (answer = memprot_own_maps_find(at, &other, NULL, 0)) == 1; at = other.stop) {
         if (other.inode == file->inode && other.device_major == file->device_major &&
             other.device_minor == file->device_minor && (other.prot & PROT_EXEC))
             return true;
@@ -62,19 +62,20 @@ static bool has_no_bytes(uintptr_t page) {
     return memprot_access_load(page) < 0 && memprot_access_last_failure()->signal == SIGBUS;
 }
 
-// The pages around one that cannot be given: all behind the file's end, when they are.
-// May run in a signal handler.
-static struct extent extent_at(uintptr_t page, struct extent within, const struct memprot_mapping *mapping,
-                               size_t window, int direction) {
-    size_t size = memprot_page_size();
+// Where in a mapping the pages behind the file's end begin; its stop when that is not known. May run in a signal
+// handler.
+static uintptr_t start_of_lost(const struct memprot_mapping *mapping) {
     int64_t reach = size_of_file(mapping);
+    if (reach < 0)
+        return mapping->stop;
+    uint64_t end = memprot_page_ceil((uint64_t)reach);
+    return mapping->start + (end > mapping->offset ? end - mapping->offset : 0);
+}
+
+// The page, and those beside it that cannot be given either. May run in a signal handler.
+static struct extent extent_at(uintptr_t page, struct extent within, size_t window, int direction) {
+    size_t size = memprot_page_size();
     struct extent extent = {page, page + size};
-    if (reach >= 0) {
-        uint64_t end = memprot_page_ceil((uint64_t)reach), offset = mapping->offset;
-        uintptr_t lost = mapping->start + (end > offset ? end - offset : 0);
-        if (lost <= page)
-            return (struct extent){lost > within.start ? lost : within.start, within.stop};
-    }
     for (size_t count = 1; count < window; count++) {
         uintptr_t next = direction > 0 ? extent.stop : extent.start - size;
         if (next < within.start || next >= within.stop || !has_no_bytes(next))
@@ -100,34 +101,41 @@ static struct extent broken_extent(const siginfo_t *info) {
 }
 
 // Under the lock. May run in a signal handler.
-static enum memprot_bus_opening open_around(const siginfo_t *info, const struct memprot_overlay *overlay, size_t window,
-                                            int direction, struct memprot_hole **ret) {
+static enum memprot_bus_opening open_around(const siginfo_t *info, bool write, const struct memprot_overlay *overlay,
+                                            size_t window, int direction, struct memprot_hole **ret) {
     uintptr_t address = (uintptr_t)info->si_addr;
     struct memprot_mapping mapping;
     if (memprot_hole_covers(address))
         return MEMPROT_BUS_RETRY;
-    if (memprot_own_maps_name(address, &mapping, path, sizeof path) != 1 || mapping.start > address ||
+    if (memprot_own_maps_find(address, &mapping, path, sizeof path) != 1 || mapping.start > address ||
         (!overlay && !is_plain_data(&mapping)))
         return MEMPROT_BUS_REFUSED;
     struct extent within = {mapping.start, mapping.stop}, extent;
     if (overlay)
         within =
             overlap(within, (struct extent){overlay->start, overlay->start + overlay->pages * memprot_page_size()});
-    if (is_broken_memory(info))
-        extent = overlap(broken_extent(info), within);
-    else
-        extent = extent_at(memprot_page_floor(address), within, &mapping, window, direction);
-    *ret = memprot_hole_open(extent.start, extent.stop, mapping.prot);
+    uintptr_t page = memprot_page_floor(address),
+              lost = is_broken_memory(info) ? mapping.stop : start_of_lost(&mapping);
+    if (lost <= page) {
+        extent = overlap(within, (struct extent){lost, mapping.stop});
+        *ret = memprot_hole_open(extent.start, extent.stop, mapping.prot, false);
+    }
+    // Where there is no room for so much (a limit of the address space), for what is at hand.
+    if (!*ret) {
+        extent =
+            is_broken_memory(info) ? overlap(broken_extent(info), within) : extent_at(page, within, window, direction);
+        *ret = memprot_hole_open(extent.start, extent.stop, mapping.prot, write && lost > page);
+    }
     return *ret ? MEMPROT_BUS_OPENED : MEMPROT_BUS_REFUSED;
 }
 
 // May run in a signal handler.
-enum memprot_bus_opening memprot_bus_open(const siginfo_t *info, const struct memprot_overlay *overlay, size_t window,
-                                          int direction, struct memprot_hole **ret) {
+enum memprot_bus_opening memprot_bus_open(const siginfo_t *info, bool write, const struct memprot_overlay *overlay,
+                                          size_t window, int direction, struct memprot_hole **ret) {
     *ret = NULL;
     if ((info->si_code != BUS_ADRERR && !is_broken_memory(info)) || !memprot_hole_lock())
         return MEMPROT_BUS_REFUSED;
-    enum memprot_bus_opening opening = open_around(info, overlay, window, direction, ret);
+    enum memprot_bus_opening opening = open_around(info, write, overlay, window, direction, ret);
     memprot_hole_unlock();
     return opening;
 }
@@ -140,7 +148,7 @@ enum memprot_bus_opening memprot_bus_open_blocked(uintptr_t address, struct memp
         return MEMPROT_BUS_REFUSED;
     enum memprot_bus_opening opening = MEMPROT_BUS_RETRY;
     if (!memprot_hole_covers(address)) {
-        *ret = memprot_hole_open(page, page + memprot_page_size(), PROT_READ | PROT_WRITE);
+        *ret = memprot_hole_open(page, page + memprot_page_size(), PROT_READ | PROT_WRITE, false);
         opening = *ret ? MEMPROT_BUS_OPENED : MEMPROT_BUS_REFUSED;
     }
     memprot_hole_unlock();

@@ -11,9 +11,14 @@
 typedef void memprot_handler(int signal, siginfo_t *info, void *context);
 
 /// Installs the handler for SIGSEGV or SIGBUS, or moves it back to the top when another was installed since; that
-/// one, or the one found first, is next. One system call when nothing is to be done, or when it was there before.
+/// one, or the one found first, is next. One system call when nothing is to be done.
 /// @return 0, or -1 with errno set.
 int memprot_chain_install(memprot_handler *handler, int signal);
+
+/// The same for who comes and goes often, in one call: but where another handler than the last time is there, a signal
+/// may go to the one of the last time for a moment.
+/// @return 0, or -1 with errno set.
+int memprot_chain_come_back(memprot_handler *handler, int signal);
 
 /// Puts back the handler found at installation where ours is still the current one. Where another came
 /// later, it may call ours: ours stays reachable, and passes everything on.

@@ -40,7 +40,7 @@ static enum memprot_bus_opening continue_hole(const siginfo_t *info, const struc
         size_t window = 2 * burst->window;
         burst->window = window < WINDOW_LIMIT ? window : WINDOW_LIMIT;
         struct memprot_hole *hole;
-        opening = memprot_bus_open(info, overlay, burst->window, direction, &hole);
+        opening = memprot_bus_open(info, access == MEMPROT_WRITE, overlay, burst->window, direction, &hole);
         memprot_fault_add_hole(record, hole);
         if (opening == MEMPROT_BUS_OPENED)
             memprot_record_count(record);
@@ -57,9 +57,10 @@ bool memprot_fault_recover_bus(siginfo_t *info, ucontext_t *context, struct memp
     struct memprot_overlay *owner = is_foreign(overlay, address) ? NULL : overlay;
     if (!owner && !memprot_scope_is_any_open())
         return false; // only a scope answers for files that the program has mapped by itself
-    if (continue_hole(info, owner, memprot_context_access(context, address)) == MEMPROT_BUS_OPENED)
+    enum memprot_access access = memprot_context_access(context, address);
+    if (continue_hole(info, owner, access) == MEMPROT_BUS_OPENED)
         return true;
-    enum memprot_bus_opening opening = memprot_bus_open(info, owner, 1, 1, &opened.hole);
+    enum memprot_bus_opening opening = memprot_bus_open(info, access == MEMPROT_WRITE, owner, 1, 1, &opened.hole);
     // Zeros that another thread was given are this one's to report as well.
     if (opening == MEMPROT_BUS_REFUSED || (opening == MEMPROT_BUS_RETRY && !memprot_fault_try_again(context, address)))
         return false;

@@ -1,7 +1,9 @@
 #include "hole.h"
 
+#include "access.h"
 #include "calls.h"
 #include "own_maps.h"
+#include "page.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,15 +74,39 @@ static char *second_mapping(uintptr_t start, size_t length) {
 }
 
 // May run in a signal handler.
-static bool lay_zeros(uintptr_t start, size_t length, uint8_t prot, uint64_t offset) {
+static void *map_zeros(void *at, size_t length, int prot, int flags, uint64_t offset) {
     int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     if (zero < 0)
-        return false;
-    void *laid = mmap((void *)start, length, prot, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, zero, (off_t)offset);
+        return MAP_FAILED;
+    void *mapped = mmap(at, length, prot, MAP_PRIVATE | MAP_NORESERVE | flags, zero, (off_t)offset);
     int error = errno;
     close(zero);
     errno = error;
-    return laid != MAP_FAILED;
+    return mapped;
+}
+
+// Copies what pages have bytes, and then takes their place at once, so that nobody who reads them meets zeros. May run
+// in a signal handler.
+static bool lay_copy(uintptr_t start, size_t length, uint8_t prot, uint64_t offset) {
+    char *copy = map_zeros(NULL, length, PROT_READ | PROT_WRITE, 0, offset);
+    if (copy == MAP_FAILED)
+        return false;
+    *(volatile char *)copy = 0; // the kernel forgets the offset of what is moved before it was ever touched
+    for (size_t at = 0; at < length; at += memprot_page_size())
+        (void)memprot_access_copy(copy + at, (void *)(start + at), memprot_page_size()); // what it lacks stays zero
+    if (memprot_mprotect((uintptr_t)copy, length, prot) == 0 &&
+        mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start) != MAP_FAILED)
+        return true;
+    int error = errno;
+    munmap(copy, length);
+    errno = error;
+    return false;
+}
+
+// May run in a signal handler.
+static bool lay(uintptr_t start, size_t length, uint8_t prot, uint64_t offset, bool copied) {
+    return copied ? lay_copy(start, length, prot, offset)
+                  : map_zeros((void *)start, length, prot, MAP_FIXED, offset) != MAP_FAILED;
 }
 
 // May run in a signal handler.
@@ -93,13 +119,13 @@ static void move_back(char *aside, uintptr_t start, size_t length) {
 }
 
 // May run in a signal handler.
-struct memprot_hole *memprot_hole_open(uintptr_t start, uintptr_t stop, uint8_t prot) {
+struct memprot_hole *memprot_hole_open(uintptr_t start, uintptr_t stop, uint8_t prot, bool copied) {
     size_t length = stop - start;
     struct memprot_hole *hole = take_free();
     char *aside = hole ? second_mapping(start, length) : NULL;
     if (!aside)
         return NULL;
-    if (!lay_zeros(start, length, prot, next_offset)) {
+    if (!lay(start, length, prot, next_offset, copied)) {
         int error = errno;
         move_back(aside, start, length);
         errno = error;
@@ -120,7 +146,7 @@ struct memprot_hole *memprot_hole_open(uintptr_t start, uintptr_t stop, uint8_t 
 // taken to be what they were. May run in a signal handler.
 static bool look(const struct memprot_hole *hole, uintptr_t at, uintptr_t *next, uint8_t *prot) {
     struct memprot_mapping found;
-    int answer = memprot_own_maps_ask(at, &found);
+    int answer = memprot_own_maps_find(at, &found, NULL, 0);
     *next = hole->stop;
     *prot = hole->prot;
     if (answer <= 0)
@@ -134,7 +160,7 @@ static bool look(const struct memprot_hole *hole, uintptr_t at, uintptr_t *next,
 // May run in a signal handler.
 bool memprot_hole_covers(uintptr_t address) {
     struct memprot_mapping found;
-    if (atomic_load(&open_holes) == 0 || memprot_own_maps_ask(address, &found) != 1 || found.start > address)
+    if (atomic_load(&open_holes) == 0 || memprot_own_maps_find(address, &found, NULL, 0) != 1 || found.start > address)
         return false;
     for (int i = 0, high = atomic_load(&used); i < high; i++) {
         uintptr_t start = atomic_load(&holes[i].start);

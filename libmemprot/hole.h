@@ -29,8 +29,9 @@ bool memprot_hole_lock(void);
 void memprot_hole_unlock(void);
 
 /// Lays zeros over whole pages of one mapping. Under the lock.
+/// @param copied where pages may have bytes that can be read and not written: these bytes, and zeros for the others.
 /// @return NULL with errno set, and the pages as they were. May run in a signal handler.
-struct memprot_hole *memprot_hole_open(uintptr_t start, uintptr_t stop, uint8_t prot);
+struct memprot_hole *memprot_hole_open(uintptr_t start, uintptr_t stop, uint8_t prot, bool copied);
 
 /// Whether zeros lie over an address at this moment. Under the lock. May run in a signal handler.
 bool memprot_hole_covers(uintptr_t address);

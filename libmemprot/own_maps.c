@@ -1,6 +1,7 @@
 #include "own_maps.h"
 
 #include "maps.h"
+#include "maps_scan.h"
 #include "query.h"
 
 #include <errno.h>
@@ -48,9 +49,10 @@ int memprot_own_maps_ask(uint64_t address, struct memprot_mapping *ret) {
 }
 
 // May run in a signal handler.
-int memprot_own_maps_name(uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity) {
+int memprot_own_maps_find(uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity) {
     int fd = memprot_own_maps_descriptor();
-    return fd < 0 ? -1 : memprot_maps_query_next(fd, address, ret, path, capacity);
+    int answer = fd < 0 ? -1 : memprot_maps_query_next(fd, address, ret, path, capacity);
+    return answer < 0 && fd >= 0 && errno == ENOTTY ? memprot_maps_scan(fd, address, ret, path, capacity) : answer;
 }
 
 // May run in a signal handler.

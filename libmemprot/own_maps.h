@@ -18,8 +18,9 @@ int memprot_own_maps_next(uint64_t address, struct memprot_mapping *ret);
 /// in a signal handler.
 int memprot_own_maps_ask(uint64_t address, struct memprot_mapping *ret);
 
-/// The same with the path, for which there is room for PATH_MAX bytes, and with the kind. May run in a signal handler.
-int memprot_own_maps_name(uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity);
+/// The same, with the path where there is room for one, and on any kernel: where it answers no questions its text is
+/// read, which takes as long as that is. May run in a signal handler.
+int memprot_own_maps_find(uint64_t address, struct memprot_mapping *ret, char *path, size_t capacity);
 
 /// The same as memprot_own_maps_ask without a look at whether the descriptor is still ours, which costs half as much as
 /// the question: for who knows what the answer should be, and asks in earnest when it is another one. May run in a

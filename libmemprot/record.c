@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum state { FREE, FILLING, READY, BUSY, CLAIMED };
@@ -33,6 +34,8 @@ static bool move_state(size_t index, uint8_t from, uint8_t to) {
 // May run in a signal handler.
 struct memprot_record *memprot_record_begin(bool last_resort) {
     int count = last_resort ? MEMPROT_RECORDS : MEMPROT_RECORDS - LAST_RESORT;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
     for (int index = 0; index < count; index++) {
         if (!move_state((size_t)index, FREE, FILLING))
             continue;
@@ -55,6 +58,10 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->call = NULL;
         record->transferred = 0;
         record->ruling = (struct memprot_ruling){.policy = MEMPROT_POLICY_DIE};
+        record->time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+        record->prot = -1;
+        record->instruction_size = 0;
+        record->value_size = 0;
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }
@@ -109,14 +116,18 @@ void memprot_record_unhold(struct memprot_record *record) {
 
 static bool has_ended(int thread) { return syscall(SYS_tgkill, getpid(), thread, 0) < 0 && errno == ESRCH; }
 
+static void close_holes(struct memprot_record *record) {
+    memprot_hole_close(record->holes);
+    record->holes = NULL;
+}
+
 static void close_pages(struct memprot_record *record) {
     // Pages that cannot be closed (no memory for another mapping) stay open: nobody is told of the next
     // access to them.
     if (record->overlay)
         (void)memprot_overlay_close(record->overlay, record->first, record->count);
     record->overlay = NULL;
-    memprot_hole_close(record->holes);
-    record->holes = NULL;
+    close_holes(record);
 }
 
 bool memprot_record_is_orphaned(int owner) {
@@ -187,6 +198,7 @@ struct memprot_record *memprot_record_claim(memprot_wanted *wanted, const void *
     struct memprot_record *record = take_oldest(wanted, closure);
     if (record) {
         atomic_fetch_sub(&waiting, 1);
+        close_holes(record); // what was written to zeros nobody can keep
         if (record->ruling.policy == MEMPROT_POLICY_ASK)
             await_decision((size_t)(record - records));
         else

@@ -33,7 +33,7 @@ static bool is_own_stack(const struct memprot_mapping *mapping) {
 // The mapping that holds the address, or the first one above it; behind guards, which permit nothing. May run in a
 // signal handler.
 static bool find_above(uintptr_t address, struct memprot_mapping *ret) {
-    for (uintptr_t at = address; memprot_own_maps_ask(at, ret) == 1; at = ret->stop) {
+    for (uintptr_t at = address; memprot_own_maps_find(at, ret, NULL, 0) == 1; at = ret->stop) {
         if (ret->prot != PROT_NONE)
             return true;
     }

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.query_filter import FILTER, NUMBER_OF_IOCTL
+
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
 SETUP = """
@@ -90,6 +92,52 @@ else:
 """)
     assert (child.returncode, child.stderr) == (0, "")
     assert child.stdout.splitlines() == ["bus True 100 ()"] * 3
+
+
+def test_a_kernel_that_answers_no_questions_is_read_instead(run_child: RunChild) -> None:
+    if NUMBER_OF_IOCTL is None:
+        pytest.skip("the number of ioctl is not known here")
+    child = run_child(f"""{SETUP}{FILTER}
+memory = shortened(100)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+for act in (memory.read, lambda: memory[5000], lambda: misbehave.write(start + 2 * PAGE_SIZE, 1, gil=False)):
+    try:
+        with catch_faults():
+            act()
+    except FaultError as fault:
+        print(fault.cause, fault.file_size)
+print([line.split()[1] for line in open("/proc/self/maps") if line.startswith(f"{{start:x}}-")])
+region = Region(PAGE_SIZE)
+try:
+    with catch_faults():
+        misbehave.call(region.address)
+except FaultError as fault:
+    print(fault.access)
+""")
+    assert (child.returncode, child.stderr) == (0, "")
+    assert child.stdout.splitlines() == ["bus 100"] * 3 + ["['rw-s']", "execute"]
+
+
+def test_where_little_room_is_left_only_what_is_touched_is_covered(run_child: RunChild) -> None:
+    child = run_child(f"""{SETUP}
+import resource
+file = tempfile.TemporaryFile()
+file.truncate(1 << 32)
+memory = mmap.mmap(file.fileno(), 1 << 32)
+file.truncate(100)
+with catch_faults():
+    pass
+used = int(open("/proc/self/statm").read().split()[0]) * PAGE_SIZE
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
+for act in (lambda: memory[5000], lambda: memory.move(1 << 20, 1 << 24, 1 << 20), lambda: memory[1 << 31]):
+    try:
+        with catch_faults():
+            act()
+    except FaultError as fault:
+        print(fault.cause, fault.file_size)
+print(open("/proc/self/maps").read().count(" (deleted)"))
+""")
+    assert (child.returncode, child.stdout) == (0, "bus 100\n" * 3 + "1\n"), child.stderr
 
 
 def test_a_policy_answers_for_memprots_memory_without_a_scope(run_child: RunChild) -> None:
@@ -194,3 +242,56 @@ except FaultError as fault:
 """)
     assert child.returncode == 0, child.stderr
     assert child.stdout in ("no file system may be mounted here\n", "bus 0 b'\\x00\\x00\\x00'\n")
+
+
+FULL_DISK = """
+import shutil, subprocess
+folder = tempfile.mkdtemp()
+image, where = folder + "/image", folder + "/disk"
+os.mkdir(where)
+with open(image, "wb") as disk:
+    disk.truncate(8 << 20)
+def do(*command):
+    return bool(shutil.which(command[0])) and subprocess.run(command, capture_output=True).returncode == 0
+if ctypes.CDLL(None).unshare(0x20000) or not do("mount", "--make-rprivate", "/") or not do("mkfs.ext4", "-q", image) \\
+        or not do("mount", "-o", "loop", image, where):
+    print("no disk can be made here")
+    sys.exit(0)
+file = open(where + "/sparse", "w+b")
+file.write(b"kept" * 1000)
+file.truncate(1 << 20)
+memory = mmap.mmap(file.fileno(), 0)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+other = open(where + "/other", "wb", buffering=0)
+for size in (1 << 20, 1):
+    try:
+        while True:
+            other.write(bytes(size))
+    except OSError:
+        pass
+"""
+
+
+def test_what_a_full_disk_cannot_take_vanishes_and_what_it_has_is_read_by_others_meanwhile(run_child: RunChild) -> None:
+    """A page of a sparse file can be read, as zeros, and not written where the disk has no room for it."""
+    child = run_child(f"""{SETUP}{FULL_DISK}
+kept = memory[:4000]
+empty = memory[4 * PAGE_SIZE:]  # all pages are there, for reading
+try:
+    with catch_faults():
+        misbehave.write_from_c_thread(start + 8 * PAGE_SIZE, 7)
+        assert memory[4 * PAGE_SIZE + 1:] != empty, "the write is not seen meanwhile"
+        assert memory[:4000] == kept
+except FaultError as fault:
+    print(fault.cause, fault.file == where + "/sparse", "has no room left" in str(fault))
+try:
+    with catch_faults():
+        misbehave.set(start, 1, 20 * PAGE_SIZE, gil=False)
+except FaultError as fault:
+    print(fault.cause, fault.access, len(fault.others))
+print(memory[:PAGE_SIZE] == bytes([1]) * PAGE_SIZE, set(memory[PAGE_SIZE:]))
+print(sum("sparse" in line for line in open("/proc/self/maps")))
+""")
+    assert child.returncode == 0, child.stderr
+    lines = child.stdout.splitlines()
+    assert lines in (["no disk can be made here"], ["bus True True", "bus write 0", "True {0}", "1"])

@@ -15,6 +15,8 @@ import pytest
 
 from memprot import PAGE_SIZE, AddressSpace, FaultError, Mapping, Region, catch_faults, protect, protected
 from memprot._native import buffer_range
+from memprot.faults.engine import add_listener, drain, remove_listener
+from memprot.faults.record import FaultRecord
 
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -282,6 +284,42 @@ def test_what_was_mapped_in_its_place_meanwhile_is_left_alone(misbehave: ModuleT
     assert here.path is None
     assert not [mapping for mapping in AddressSpace() if mapping.path == str(file)]
     calls.munmap(start, PAGE_SIZE)
+
+
+@pytest.mark.parametrize("policy", ["log", "discard"])
+def test_policies_that_do_not_raise_let_it_vanish_and_write_it_down(file: Path, policy: str) -> None:
+    """Nobody can let the access really happen."""
+    with mapped(file) as memory:
+        before = mappings_of(memory)
+        os.truncate(file, PAGE_SIZE)
+        heard: list[FaultRecord] = []
+        add_listener(heard.append)
+        with catch_faults(policy=policy):
+            assert memory[PAGE_SIZE] == 0
+            memory[2 * PAGE_SIZE] = 1
+        drain()
+        remove_listener(heard.append)
+        assert [(record.access, record.kind, record.file and record.file.path) for record in heard] == [
+            ("read", "bus", str(file))
+        ]
+        assert mappings_of(memory) == before
+
+
+def test_a_callable_decides_after_the_fact(file: Path) -> None:
+    seen = []
+
+    def decide(fault: FaultError) -> str:
+        seen.append(fault.file)
+        return "raise" if fault.access == "write" else "discard"
+
+    with mapped(file) as memory:
+        os.truncate(file, PAGE_SIZE)
+        with catch_faults(policy=decide):
+            assert memory.find(b"nowhere") == -1
+        with pytest.raises(FaultError) as caught, catch_faults(policy=decide):
+            memory.move(PAGE_SIZE, 0, PAGE_SIZE)
+        assert caught.value.access == "write"
+        assert seen == [str(file)] * 2
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

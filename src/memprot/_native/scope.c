@@ -77,6 +77,7 @@ static int scope_clear(Scope *self) {
     PyObject *faults = NULL;
     memprot_open_scopes_swap_faults(self, &faults);
     Py_XDECREF(faults);
+    Py_CLEAR(self->raised_in_vain);
     return 0;
 }
 
