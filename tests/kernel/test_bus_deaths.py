@@ -5,8 +5,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-
-from tests.support.query_filter import FILTER, NUMBER_OF_IOCTL
+from query_filter import FILTER, NUMBER_OF_IOCTL
 
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
