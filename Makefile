@@ -8,7 +8,7 @@ BUILD  := $(abspath $(VENV))/build
 SOURCES := $(shell find src libmemprot -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-vm load fuzz lint bench cross format clean
+.PHONY: help run test neighbours test-vm load fuzz lint bench cross format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -36,6 +36,14 @@ run: $(VENV)/built  ## set up, then run memprot on three programs that corrupt m
 test: $(VENV)/built  ## set up, then run every test
 	PATH="$(BIN):$$PATH" $(BIN)/meson test -C $(BUILD) --quiet --print-errorlogs
 	$(BIN)/python -m pytest $(TESTS)
+
+$(VENV)/neighbours: $(VENV)/built
+	-@./tools/system-packages --neighbours $(PYTHON)
+	$(BIN)/python tools/requirements.py neighbours | $(BIN)/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+neighbours: $(VENV)/neighbours  ## install what memprot shares processes with (Java, PyTorch, gdb and more), run the tests of that
+	MEMPROT_NEIGHBOURS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs $(or $(TESTS),tests/neighbours)
 
 $(VM)/version: tests/vm/prepare.py
 	@$(PYTHON) tests/vm/prepare.py $(VM)

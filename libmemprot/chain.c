@@ -87,9 +87,37 @@ static void push(struct below *below, const struct sigaction *action, unsigned b
     atomic_store_explicit(&below->count, kept + 1, memory_order_release);
 }
 
+static _Thread_local siginfo_t held[2];
+
+// May run in a signal handler.
+void memprot_chain_hold(const siginfo_t *info) { held[info->si_signo == SIGBUS] = *info; }
+
+// May run in a signal handler.
+void memprot_chain_send_held(void) {
+    for (size_t i = 0; i < 2; i++) {
+        siginfo_t info = held[i];
+        held[i].si_signo = 0;
+        if (info.si_signo != 0)
+            syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), info.si_signo, &info);
+    }
+}
+
 // From before ours is put on top until what it displaced is kept. Other threads that have run into ours meanwhile wait
-// for the end of it; the thread that does it touches nothing that faults, and what is sent to it waits.
+// for the end of it; the thread that does it touches nothing that faults, and what is sent to it comes again
+// afterwards.
 static atomic_bool exchanging;
+static _Thread_local volatile sig_atomic_t exchanging_here;
+
+static void begin_exchange(void) {
+    exchanging_here = 1;
+    atomic_store(&exchanging, true);
+}
+
+static void end_exchange(void) {
+    atomic_store(&exchanging, false);
+    exchanging_here = 0;
+    memprot_chain_send_held();
+}
 
 // What a signal that is passed on does to a system call it interrupts is for the next handler to say, and so it is
 // known before.
@@ -114,34 +142,29 @@ static void keep_displaced(size_t i, const struct sigaction *displaced) {
 // The exchange tells who was there before, too.
 static int put_on_top(size_t i, const struct sigaction *current) {
     struct sigaction ours = our_action(i, current), displaced;
-    sigset_t both, before;
-    sigemptyset(&both);
-    sigaddset(&both, SIGSEGV);
-    sigaddset(&both, SIGBUS);
-    pthread_sigmask(SIG_BLOCK, &both, &before);
-    atomic_store(&exchanging, true);
+    begin_exchange();
     int failed = sigaction(signals[i], &ours, &displaced);
     if (!failed)
         keep_displaced(i, &displaced);
-    atomic_store(&exchanging, false);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    end_exchange();
     return failed;
 }
 
-// Ours was here before, and most likely displaces the same handler as the last time. Where it does not, a signal that
-// arrives before that is seen goes to the one of the last time.
+// Ours was here before, and most likely displaces the same handler as the last time.
 static int put_back_on_top(size_t i) {
     const struct sigaction *last = &belows[i].ones[0].action;
     struct sigaction ours = our_action(i, last), displaced;
-    if (sigaction(signals[i], &ours, &displaced) < 0)
-        return -1;
-    if (is_same(&displaced, last) && displaced.sa_flags == last->sa_flags) {
+    begin_exchange();
+    int failed = sigaction(signals[i], &ours, &displaced);
+    bool as_before = !failed && is_same(&displaced, last) && displaced.sa_flags == last->sa_flags;
+    if (as_before) {
         newest[i] = (newest[i] + 1) % (1u << DIGITS);
         installed[i] = true;
-        return 0;
+    } else if (!failed) {
+        keep_displaced(i, &displaced);
     }
-    keep_displaced(i, &displaced);
-    return put_on_top(i, &displaced); // once more, as the one that is next wants it
+    end_exchange();
+    return as_before ? 0 : failed ? failed : put_on_top(i, &displaced); // once more, as the one that is next wants it
 }
 
 // May run in a signal handler.
@@ -319,6 +342,10 @@ static bool pass(struct below *below, int level, int signal, siginfo_t *info, vo
 // May run in a signal handler.
 void memprot_chain_next(int signal, siginfo_t *info, void *context, const void *frame) {
     struct below *below = &belows[signal == SIGBUS];
+    if (exchanging_here) {
+        memprot_chain_hold(info);
+        return;
+    }
     int level = present_level(below, first_level(below, levels(signal), context, frame), signal);
     while (level >= 0) {
         if (pass(below, level, signal, info, context, frame))
@@ -326,21 +353,6 @@ void memprot_chain_next(int signal, siginfo_t *info, void *context, const void *
         level = present_level(below, level - 1, signal);
     }
     die_by_default(signal, info->si_code <= 0);
-}
-
-static _Thread_local siginfo_t held[2];
-
-// May run in a signal handler.
-void memprot_chain_hold(const siginfo_t *info) { held[info->si_signo == SIGBUS] = *info; }
-
-// May run in a signal handler.
-void memprot_chain_send_held(void) {
-    for (size_t i = 0; i < 2; i++) {
-        siginfo_t info = held[i];
-        held[i].si_signo = 0;
-        if (info.si_signo != 0)
-            syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), info.si_signo, &info);
-    }
 }
 
 // May run in a signal handler.

@@ -15,6 +15,7 @@ bool memprot_decode_operand(const void *code, size_t available, const ucontext_t
 
 #else
 
+#include "decode_mask.h"
 #include "decode_size.h"
 
 #include <string.h>
@@ -33,12 +34,10 @@ struct decoder {
     size_t position;
     const ucontext_t *context;
     struct memprot_instruction instruction;
-    // Fourth bits of the numbers of the index and base registers.
-    uint8_t index_extension, base_extension;
+    // Upper bits of the numbers of the registers.
+    uint8_t register_extension, index_extension, base_extension;
     bool repeat;
     bool address_size_prefix;
-    bool thread_segment;
-    bool masked;
     struct memprot_operand operands[2];
     size_t operand_count;
 };
@@ -64,7 +63,7 @@ static bool take(struct decoder *decoder, void *ret, size_t size) {
 
 // May run in a signal handler.
 static void add_operand(struct decoder *decoder, uint64_t address, uint64_t size, bool in_segment) {
-    bool known = !(in_segment && decoder->thread_segment);
+    bool known = !(in_segment && decoder->instruction.thread_segment);
     decoder->operands[decoder->operand_count++] =
         (struct memprot_operand){.address = known ? address : 0, .size = size, .known_address = known};
 }
@@ -85,7 +84,7 @@ static bool take_prefixes(struct decoder *decoder, uint8_t *rex, uint8_t *ret) {
             continue;
         case 0x64:
         case 0x65:
-            decoder->thread_segment = true;
+            instruction->thread_segment = true;
             continue;
         case 0x66:
             instruction->operand_size_prefix = true;
@@ -122,6 +121,8 @@ static bool take_legacy_opcode(struct decoder *decoder, uint8_t first, uint8_t r
     instruction->encoding = MEMPROT_LEGACY;
     instruction->vector_length = 16;
     instruction->wide = rex & 8;
+    instruction->has_rex = rex;
+    decoder->register_extension = rex & 4 ? 8 : 0;
     decoder->index_extension = rex & 2 ? 8 : 0;
     decoder->base_extension = rex & 1 ? 8 : 0;
     instruction->opcode = first;
@@ -147,6 +148,7 @@ static bool take_vex_opcode(struct decoder *decoder, uint8_t first) {
     instruction->wide = first == 0xc4 && payload[1] & 0x80;
     instruction->prefix = payload[1] & 3;
     instruction->vector_length = payload[1] & 4 ? 32 : 16;
+    decoder->register_extension = payload[first == 0xc4 ? 0 : 1] & 0x80 ? 0 : 8;
     decoder->index_extension = payload[0] & 0x40 ? 0 : 8;
     decoder->base_extension = payload[0] & 0x20 ? 0 : 8;
     return instruction->map >= MEMPROT_MAP_0F && instruction->map <= MEMPROT_MAP_0F3A &&
@@ -169,7 +171,8 @@ static bool take_evex_opcode(struct decoder *decoder) {
     instruction->prefix = payload[1] & 3;
     instruction->vector_length = vector_lengths[payload[2] >> 5 & 3];
     instruction->broadcast = payload[2] & 0x10;
-    decoder->masked = payload[2] & 7;
+    instruction->mask = payload[2] & 7;
+    decoder->register_extension = (payload[0] & 0x80 ? 0 : 8) | (payload[0] & 0x10 ? 0 : 16);
     decoder->index_extension = payload[0] & 0x40 ? 0 : 8;
     decoder->base_extension = payload[0] & 0x20 ? 0 : 8;
     return instruction->map >= MEMPROT_MAP_0F && instruction->map <= MEMPROT_MAP_0F3A &&
@@ -204,6 +207,18 @@ static bool take_displacement(struct decoder *decoder, unsigned mod, size_t size
     return true;
 }
 
+// May run in a signal handler.
+static bool take_immediate(struct decoder *decoder, size_t size) {
+    uint32_t bits = 0;
+    if (size == 0)
+        return true;
+    if (!take(decoder, &bits, size))
+        return false;
+    unsigned unused = 32 - 8 * (unsigned)size;
+    decoder->instruction.immediate = (int32_t)(bits << unused) >> unused;
+    return true;
+}
+
 // Adds the operand that ModRM names. May run in a signal handler.
 static bool add_modrm_operand(struct decoder *decoder) {
     struct memprot_instruction *instruction = &decoder->instruction;
@@ -212,6 +227,7 @@ static bool add_modrm_operand(struct decoder *decoder) {
         return false;
     unsigned mod = modrm >> 6, low = modrm & 7;
     instruction->reg = modrm >> 3 & 7;
+    instruction->register_number = instruction->reg | decoder->register_extension;
     size_t size = memprot_operand_size(instruction);
     if (!size)
         return false;
@@ -232,9 +248,10 @@ static bool add_modrm_operand(struct decoder *decoder) {
     bool relative = low == 5 && mod == 0;
     if ((has_displacement || relative) && !take_displacement(decoder, mod, size, &displacement))
         return false;
+    if (!take_immediate(decoder, memprot_immediate_size(instruction)))
+        return false;
     if (relative)
-        address = (uint64_t)decoder->context->uc_mcontext.gregs[REG_RIP] + decoder->position +
-                  memprot_immediate_size(instruction);
+        address = (uint64_t)decoder->context->uc_mcontext.gregs[REG_RIP] + decoder->position;
     else if (has_base)
         address += register_value(decoder, base);
     address += displacement;
@@ -304,8 +321,9 @@ static bool add_one_byte_operands(struct decoder *decoder) {
     if (push || pop) {
         if (decoder->instruction.operand_size_prefix)
             return false;
+        decoder->instruction.register_number = (opcode & 7) | decoder->base_extension;
         add_operand(decoder, register_value(decoder, RSP) - (push ? 8 : 0), 8, false);
-        return true;
+        return take_immediate(decoder, memprot_immediate_size(&decoder->instruction));
     }
     if (opcode >= 0xa0 && opcode <= 0xa3)
         return add_absolute_operand(decoder);
@@ -342,12 +360,19 @@ bool memprot_decode_operand(const void *code, size_t available, const ucontext_t
         .available = available < MEMPROT_INSTRUCTION_MAX ? available : MEMPROT_INSTRUCTION_MAX,
         .context = context,
     };
-    if (!take_opcode(&decoder) || decoder.masked)
+    if (!take_opcode(&decoder))
         return false;
     bool one_byte = decoder.instruction.map == MEMPROT_MAP_ONE_BYTE;
     if (!(one_byte ? add_one_byte_operands(&decoder) : add_modrm_operand(&decoder)))
         return false;
-    return select_operand(&decoder, fault_address, ret);
+    if (decoder.instruction.mask &&
+        !memprot_decode_mask(context, &decoder.instruction, &decoder.operands[0].address, &decoder.operands[0].size))
+        return false;
+    if (!select_operand(&decoder, fault_address, ret))
+        return false;
+    ret->instruction = decoder.instruction;
+    ret->instruction.length = decoder.position;
+    return true;
 }
 
 #endif

@@ -45,7 +45,6 @@ size_t memprot_operand_size(const struct memprot_instruction *instruction) {
 
 // The immediate of a general operation: its operand's size, but never more than 4 bytes. May run in a signal
 // handler.
-// May run in a signal handler.
 static size_t general_immediate_size(const struct memprot_instruction *instruction) {
     return memprot_general_size(instruction) == 2 ? 2 : 4;
 }
@@ -53,6 +52,7 @@ static size_t general_immediate_size(const struct memprot_instruction *instructi
 // May run in a signal handler.
 static size_t one_byte_immediate_size(const struct memprot_instruction *instruction) {
     switch (instruction->opcode) {
+    case 0x6a:
     case 0x6b:
     case 0x80:
     case 0x83:
@@ -64,6 +64,11 @@ static size_t one_byte_immediate_size(const struct memprot_instruction *instruct
     case 0x81:
     case 0xc7:
         return general_immediate_size(instruction);
+    case 0x68:
+    case 0xe8:
+        return 4;
+    case 0xc2:
+        return 2;
     case 0xf6:
         return instruction->reg <= 1 ? 1 : 0;
     case 0xf7:

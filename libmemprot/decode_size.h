@@ -22,6 +22,16 @@ struct memprot_instruction {
     uint8_t opcode;
     /// Bits 3 to 5 of ModRM: a register, or more opcode.
     uint8_t reg;
+    /// The same as the number of a register, with its extensions.
+    uint8_t register_number;
+    /// Any REX prefix: 4 to 7 then are the low bytes of their registers, else the second bytes of the first four.
+    bool has_rex;
+    /// A prefix moves the operand, or the source of a string instruction, to where fs or gs points.
+    bool thread_segment;
+    /// The bytes after ModRM, SIB and displacement, with their sign; 0 where there are none.
+    int64_t immediate;
+    /// Bytes, all told; for the instructions whose operand is known.
+    size_t length;
     /// REX.W, VEX.W or EVEX.W.
     bool wide;
     /// A 66 prefix is present, be it the mandatory one or not.
@@ -30,6 +40,10 @@ struct memprot_instruction {
     bool broadcast;
     /// Bytes; 0 for the reserved encoding.
     size_t vector_length;
+    /// Of the opmask register that says which elements take part; 0: all of them do.
+    uint8_t mask;
+    /// Bytes of the vector before the first element that takes part.
+    size_t skipped;
 };
 
 /// @return The size of the memory operand that ModRM names, in bytes; 0 when it has none or it is not known.

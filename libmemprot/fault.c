@@ -7,19 +7,21 @@
 #include "chain.h"
 #include "context.h"
 #include "death.h"
-#include "decode.h"
 #include "epoch.h"
 #include "fault_bus.h"
 #include "fault_call.h"
 #include "fault_key.h"
 #include "forbidden.h"
 #include "guard.h"
+#include "interrupted_stack.h"
 #include "key_rights.h"
 #include "overlay_close.h"
 #include "own_maps.h"
 #include "page.h"
 #include "page_key.h"
 #include "ranges.h"
+#include "record_instruction.h"
+#include "vector_register.h"
 #include "write_back.h"
 
 #include <errno.h>
@@ -58,26 +60,6 @@ struct memprot_ruling memprot_fault_rule(const struct memprot_overlay *overlay) 
     return memprot_policy_rule(own, memprot_fault_thread(), to ? to->outer : NULL);
 }
 
-// How much of the access is forbidden: from the address that faulted to its end, or to where its block begins. Zero
-// when the instruction does not tell. A general protection fault (an address that no address space has, or one that is
-// not aligned as the instruction wants), or a check of alignment, comes without an address: only the instruction knows
-// it. May run in a signal handler.
-static void examine_operand(struct memprot_record *record, ucontext_t *context) {
-    unsigned char code[MEMPROT_INSTRUCTION_MAX];
-    struct memprot_operand operand;
-    size_t missing = memprot_access_copy(code, (void *)*memprot_context_instruction(context), sizeof code);
-    record->size = 0;
-    if (!memprot_decode_operand(code, sizeof code - missing, context, record->address, &operand) ||
-        !operand.known_address)
-        return;
-    if (record->address == 0 && (record->code == SI_KERNEL || record->signal == SIGBUS))
-        record->address = operand.address;
-    uintptr_t stop = operand.address + operand.size;
-    if (record->block.address > record->address && stop > record->block.address)
-        stop = record->block.address;
-    record->size = stop - record->address;
-}
-
 // May run in a signal handler.
 void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, ucontext_t *context,
                         struct memprot_overlay *overlay) {
@@ -89,20 +71,21 @@ void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, uc
     record->access = memprot_context_access(context, record->address);
     record->contexts = 0;
     record->guard = overlay && overlay->backing == MEMPROT_BACKING_GUARD;
+    if (overlay && !record->guard)
+        record->prot = overlay->prot[(record->address - overlay->start) / memprot_page_size()];
     if (overlay && overlay->object)
         record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
-    examine_operand(record, context);
+    memprot_record_instruction(record, context);
     if (memprot_fault_in_main_thread() || prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
-    uintptr_t instruction = *memprot_context_instruction(context);
     if (record->access == MEMPROT_EXECUTE) {
-        record->pc[0] = instruction;
+        record->pc[0] = *memprot_context_instruction(context);
         record->pcs = 1;
         record->pcs += memprot_call_site_backtrace(context, &record->pc[1], MEMPROT_RECORD_PCS - 1);
     } else {
-        record->pcs = memprot_backtrace(instruction, record->pc, MEMPROT_RECORD_PCS);
+        record->pcs = memprot_interrupted_stack(context, record->pc, MEMPROT_RECORD_PCS);
     }
 }
 
@@ -315,6 +298,8 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     if (info->si_signo == SIGBUS && info->si_code == BUS_ADRALN)
         memprot_context_allow_misaligned();
     uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*memprot_context_instruction(context)) : 0;
+    if (!fixup && info->si_code > 0)
+        memprot_backtrace_give_up(signal);
     if (fixup || info->si_code <= 0 || self.inside || memprot_bus_is_early(info)) {
         if (fixup)
             fail_accessor(signal, info, context, fixup);
@@ -348,6 +333,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
 void memprot_fault_prepare(void) {
     static pthread_once_t forks = PTHREAD_ONCE_INIT;
     pthread_once(&forks, watch_forks);
+    memprot_vector_register_prepare();
 }
 
 int memprot_fault_install(void) {

@@ -95,6 +95,15 @@ static bool find_without_bytes(uintptr_t start, uintptr_t stop, uintptr_t *ret) 
 }
 
 // May run in a signal handler.
+bool memprot_forbidden_is_possible(uintptr_t start, uintptr_t stop) {
+    for (uintptr_t address = start; address < stop && address >= start; address = skip(address)) {
+        if (memprot_overlay_at(address))
+            return true;
+    }
+    return false;
+}
+
+// May run in a signal handler.
 bool memprot_forbidden_find(uintptr_t start, uintptr_t stop, bool write, struct memprot_forbidden *ret) {
     for (uintptr_t address = start, next; address < stop && address >= start; address = next) {
         struct memprot_overlay *overlay = memprot_overlay_at(address);

@@ -16,6 +16,9 @@ struct memprot_forbidden {
     int signal; // that an instruction would get: SIGBUS where the file beneath has no bytes, else SIGSEGV
 };
 
+/// Whether any byte of [start, stop) is memprot's to answer for. Cheap. Within an epoch. May run in a signal handler.
+bool memprot_forbidden_is_possible(uintptr_t start, uintptr_t stop);
+
 /// Looks for the first byte of [start, stop) that forbids reading, or writing, and is memprot's to answer for. The
 /// kernel is asked what protection there is. Within an epoch (memprot_epoch_enter). May run in a signal handler.
 bool memprot_forbidden_find(uintptr_t start, uintptr_t stop, bool write, struct memprot_forbidden *ret);

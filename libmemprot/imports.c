@@ -80,7 +80,7 @@ static int note_contested(struct dl_phdr_info *info, size_t size, void *data) {
 static struct memprot_import *find_import(const struct redirection *redirection, const char *name) {
     for (size_t i = 0; i < redirection->count; i++) {
         struct memprot_import *import = &redirection->imports[i];
-        if (strcmp(import->name, name) == 0)
+        if (import->name[0] == name[0] && strcmp(import->name, name) == 0)
             return atomic_load(&import->original) ? import : NULL;
     }
     return NULL;

@@ -30,33 +30,33 @@ struct obstacle {
     size_t distance, size; // bytes
 };
 
+// Looks at the memory of one part that was not moved yet; without an obstacle to fill, only whether there can be one.
 // May run in a signal handler.
-static bool find_in_parts(const struct iovec *parts, size_t count, bool write, size_t *skipped, struct obstacle *ret) {
-    for (size_t i = 0; i < count; i++) {
-        uintptr_t start = (uintptr_t)parts[i].iov_base, stop = start + parts[i].iov_len;
-        size_t over = *skipped < parts[i].iov_len ? *skipped : parts[i].iov_len;
-        *skipped -= over;
-        start += over;
-        if (memprot_forbidden_find(start, stop, write, &ret->forbidden)) {
-            ret->distance += ret->forbidden.address - start;
-            ret->size = stop - ret->forbidden.address;
-            return true;
-        }
-        ret->distance += stop - start;
-    }
-    return false;
+static bool look(uintptr_t start, uintptr_t stop, bool write, struct obstacle *obstacle) {
+    if (!obstacle)
+        return memprot_forbidden_is_possible(start, stop);
+    bool found = memprot_forbidden_find(start, stop, write, &obstacle->forbidden);
+    obstacle->distance += (found ? obstacle->forbidden.address : stop) - start;
+    obstacle->size = found ? stop - obstacle->forbidden.address : 0;
+    return found;
 }
 
-// The list of parts is the program's, and it may be what the call failed for. May run in a signal handler.
-static bool find(const struct memprot_transfer *transfer, struct obstacle *ret) {
-    struct iovec parts[PARTS_AT_ONCE];
+// The list of parts is the program's; where the call failed, it may be what it failed for. May run in a signal handler.
+static bool look_at_parts(const struct memprot_transfer *transfer, struct obstacle *obstacle) {
+    struct iovec copy[PARTS_AT_ONCE];
     size_t skipped = transfer->done > 0 ? (size_t)transfer->done : 0, copied;
-    *ret = (struct obstacle){.distance = 0};
-    for (size_t first = 0; first < transfer->count; first += PARTS_AT_ONCE) {
-        size_t count = transfer->count - first < PARTS_AT_ONCE ? transfer->count - first : PARTS_AT_ONCE;
-        if (memprot_kernel_read(parts, (uintptr_t)(transfer->parts + first), count * sizeof *parts, &copied) < 0)
-            return false;
-        if (find_in_parts(parts, count, transfer->access == MEMPROT_WRITE, &skipped, ret))
+    for (size_t i = 0; i < transfer->count; i++) {
+        const struct iovec *part = &transfer->parts[i];
+        if (transfer->failed && !transfer->parts_are_ours) {
+            size_t left = transfer->count - i, count = left < PARTS_AT_ONCE ? left : PARTS_AT_ONCE;
+            if (i % PARTS_AT_ONCE == 0 && memprot_kernel_read(copy, (uintptr_t)part, count * sizeof *copy, &copied) < 0)
+                return false;
+            part = &copy[i % PARTS_AT_ONCE];
+        }
+        size_t over = skipped < part->iov_len ? skipped : part->iov_len;
+        uintptr_t start = (uintptr_t)part->iov_base;
+        skipped -= over;
+        if (look(start + over, start + part->iov_len, transfer->access == MEMPROT_WRITE, obstacle))
             return true;
     }
     return false;
@@ -96,8 +96,8 @@ static bool has_more(const struct memprot_transfer *transfer, const struct stat 
 
 // Whether the kernel would have taken more. May run in a signal handler.
 static bool takes_more(const struct memprot_transfer *transfer, const struct stat *status, size_t distance) {
-    if (!S_ISFIFO(status->st_mode) && !S_ISSOCK(status->st_mode))
-        return distance < memprot_page_size();
+    if (S_ISREG(status->st_mode) || S_ISBLK(status->st_mode))
+        return distance < memprot_page_size(); // files take all
     if (S_ISSOCK(status->st_mode) && !is_stream(transfer->fd))
         return false;
     struct pollfd waiting = {.fd = transfer->fd, .events = POLLOUT};
@@ -138,7 +138,7 @@ static void fill(struct memprot_record *record, const struct memprot_transfer *t
         record->name[0] = '\0';
     record->call = transfer->call;
     record->transferred = transfer->done > 0 ? transfer->done : 0;
-    record->pcs = memprot_backtrace(transfer->caller, record->pc, MEMPROT_RECORD_PCS);
+    record->pcs = memprot_backtrace(transfer->caller, record->pc, NULL, MEMPROT_RECORD_PCS, NULL);
 }
 
 // May run in a signal handler.
@@ -164,8 +164,10 @@ static void record(const struct memprot_transfer *transfer, const struct obstacl
 // May run in a signal handler.
 bool memprot_kernel_access_judge(const struct memprot_transfer *transfer) {
     int error = errno, token = memprot_epoch_enter();
-    struct obstacle obstacle;
-    bool guilty = find(transfer, &obstacle) && (transfer->failed || could_go_on(transfer, obstacle.distance));
+    struct obstacle obstacle = {.distance = 0};
+    // What is cheap to ask comes first: most calls that move less than they may are no faults.
+    bool guilty = look_at_parts(transfer, NULL) && (transfer->failed || could_go_on(transfer, 0)) &&
+                  look_at_parts(transfer, &obstacle) && (transfer->failed || could_go_on(transfer, obstacle.distance));
     if (guilty)
         record(transfer, &obstacle);
     memprot_epoch_leave(token);

@@ -14,13 +14,14 @@
 struct memprot_transfer {
     const char *call;           // its name
     enum memprot_access access; // of the kernel to the program's memory
-    const struct iovec *parts;  // of the memory; where the call failed it need not be readable
+    const struct iovec *parts;  // of the memory; where the call failed they need not be readable
     size_t count;
-    ssize_t done;     // bytes; below 0: none
-    bool failed;      // with EFAULT; otherwise it fell short
-    int fd;           // -1: there is none
-    off_t offset;     // in the file; below 0: the call has moved the file's own
-    uintptr_t caller; // where in the program it returns to
+    bool parts_are_ours; // and are
+    ssize_t done;        // bytes; below 0: none
+    bool failed;         // with EFAULT; otherwise it fell short
+    int fd;              // -1: there is none
+    off_t offset;        // in the file; below 0: the call has moved the file's own
+    uintptr_t caller;    // where in the program it returns to
 };
 
 /// Whether memory of memprot's is why the call failed, or fell short; if so, it is recorded and delivered as a fault.

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum state { FREE, FILLING, READY, BUSY, CLAIMED };
@@ -33,6 +34,8 @@ static bool move_state(size_t index, uint8_t from, uint8_t to) {
 // May run in a signal handler.
 struct memprot_record *memprot_record_begin(bool last_resort) {
     int count = last_resort ? MEMPROT_RECORDS : MEMPROT_RECORDS - LAST_RESORT;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
     for (int index = 0; index < count; index++) {
         if (!move_state((size_t)index, FREE, FILLING))
             continue;
@@ -55,6 +58,10 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->call = NULL;
         record->transferred = 0;
         record->ruling = (struct memprot_ruling){.policy = MEMPROT_POLICY_DIE};
+        record->time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+        record->prot = -1;
+        record->instruction_size = 0;
+        record->value_size = 0;
         atomic_store(&owners[index], MEMPROT_OWNER_ANYONE);
         return record;
     }

@@ -60,6 +60,12 @@ struct memprot_record {
     uint32_t contexts;                          // how many are known of
     uintptr_t context[MEMPROT_RECORD_CONTEXTS]; // what the thread ran code in, innermost first
     uint32_t faults; // those it stands for: the first, those that went on with the same access, those folded in
+    uint64_t time;   // nanoseconds since 1970
+    int prot;        // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
+    uint32_t instruction_size;
+    unsigned char instruction[16]; // the bytes from the one that faulted on
+    uint32_t value_size;           // 0 unknown
+    unsigned char value[64];       // what would have been written at the operand's start
 };
 
 /// Who may claim a record: a thread by its id, a scope, whoever ends a scope, or whoever tells the listeners what

@@ -71,6 +71,8 @@ static void set_from_elf(const struct memprot_elf *elf, uint64_t address, struct
         .function = function ? function->name : NULL,
         .library = elf->path,
         .offset = address - (function ? function->start : elf->load_address),
+        .position = address,
+        .has_position = true,
     };
 }
 
@@ -85,7 +87,7 @@ static void name_implementation(const struct memprot_elf *elf, uintptr_t bias, u
 }
 
 bool memprot_symbol_find(uintptr_t pc, struct memprot_symbol *ret) {
-    *ret = (struct memprot_symbol){NULL, NULL, 0};
+    *ret = (struct memprot_symbol){0};
     struct loaded_object object = {.pc = pc};
     dl_iterate_phdr(visit_object, &object);
     if (!object.found)
@@ -138,7 +140,7 @@ static void set_from_file(const struct memprot_elf *elf, uint64_t address, struc
 }
 
 bool memprot_symbol_find_in_file(const char *path, uint64_t address, struct memprot_symbol *ret) {
-    *ret = (struct memprot_symbol){NULL, NULL, 0};
+    *ret = (struct memprot_symbol){0};
     const struct memprot_elf *elf = memprot_elf_read(path);
     if (!elf)
         return false;
@@ -147,7 +149,7 @@ bool memprot_symbol_find_in_file(const char *path, uint64_t address, struct memp
 }
 
 bool memprot_symbol_find_at_file_offset(const char *path, uint64_t offset, struct memprot_symbol *ret) {
-    *ret = (struct memprot_symbol){NULL, NULL, 0};
+    *ret = (struct memprot_symbol){0};
     const struct memprot_elf *elf = memprot_elf_read(path);
     if (!elf)
         return false;

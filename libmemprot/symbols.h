@@ -11,6 +11,9 @@ struct memprot_symbol {
     const char *library;
     /// Bytes from the start of the function; from where the library is loaded when the function is not known.
     uint64_t offset;
+    /// Virtual address in the file at @ref library; only where that was read, and is the one that was loaded.
+    uint64_t position;
+    bool has_position;
 };
 
 /// Find the function at an address of this process. Static functions are found too, where the file has a full

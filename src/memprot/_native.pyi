@@ -1030,6 +1030,12 @@ def fault_claim_untold() -> list[tuple[Any, ...] | BaseException]:
 def fault_waiting() -> int:
     """How many recorded faults nobody has taken over yet."""
 
+def fault_withhold() -> None:
+    """Keep a fault that is on its way to the calling thread until :func:`fault_resume`: the thread is about to fork."""
+
+def fault_resume() -> None:
+    """Send on its way what :func:`fault_withhold` has kept, in the process that calls it."""
+
 def fault_count() -> int:
     """How many faults the process has recorded so far: the sum of ``faults`` over all records, claimed or not."""
 
@@ -1044,6 +1050,21 @@ def set_delivery(
     :param delivery: the class set as a thread's pending exception; instantiating it takes over the thread's records.
     :param error_factory: makes one exception of a list of at least one record, or exception.
     :param decider: says of a record whose policy asks whether what was written stays, and what is raised.
+    """
+
+def give_to_unraisable_hook(error: BaseException, owner: object, /) -> None:
+    """Have ``sys.unraisablehook`` called with an exception that nobody can raise, as for one that a finalizer raises.
+
+    :param owner: its ``object``: whose exception it is.
+
+    Source: the documentation of PyErr_WriteUnraisable. Example:
+
+    >>> import sys
+    >>> from memprot import _native
+    >>> sys.unraisablehook = lambda unraisable: print(unraisable.object, unraisable.exc_value)
+    >>> _native.give_to_unraisable_hook(ValueError("words"), "somewhere")
+    somewhere words
+    >>> sys.unraisablehook = sys.__unraisablehook__
     """
 
 def unraisable_hook(unraisable: Any, /) -> None:
@@ -1386,15 +1407,16 @@ def stack_frames(stack: int, /) -> tuple[tuple[str, int, str], ...]:
 
 import os
 
-def symbol(address: int, /) -> tuple[str | None, str | None, int | None]:
+def symbol(address: int, /) -> tuple[str | None, str | None, int | None, int | None]:
     """Say which function of which library an address of this process lies in.
 
     Static functions are found too, where the library's file has a full symbol table.
 
     :param address: of an instruction. For the frame of a caller pass its return address minus 1: the return
         address itself may be the first of the next function.
-    :return: ``(function, library, offset)``: the symbol's name (not demangled), the path of the object, and
-        the bytes from the start of the function, or from the load address if no function is known.
+    :return: ``(function, library, offset, position)``: the symbol's name (not demangled), the path of the object,
+        the bytes from the start of the function, or from the load address if no function is known, and the virtual
+        address in the object's file (None where that is not the one that was loaded).
         All None for an address in no loaded object, as that of code made at run time.
     :raises TypeError: if the address is not an int.
     :raises OverflowError: if the address is negative or has more than 64 bits.
@@ -1404,12 +1426,12 @@ def symbol(address: int, /) -> tuple[str | None, str | None, int | None]:
     >>> import ctypes
     >>> from memprot import _native
     >>> address = ctypes.cast(ctypes.CDLL(None).qsort, ctypes.c_void_p).value
-    >>> function, library, offset = _native.symbol(address + 4)
+    >>> function, library, offset, position = _native.symbol(address + 4)
     >>> function, offset
     ('qsort', 4)
     """
 
-def symbol_in_file(path: str | os.PathLike[str], address: int, /) -> tuple[str | None, str, int]:
+def symbol_in_file(path: str | os.PathLike[str], address: int, /) -> tuple[str | None, str, int, int | None]:
     """Say which function of an ELF file lies at a virtual address, as :func:`symbol` does for this process.
 
     :param path: of a 64-bit ELF file.
@@ -1422,12 +1444,12 @@ def symbol_in_file(path: str | os.PathLike[str], address: int, /) -> tuple[str |
 
     >>> import sys
     >>> from memprot import _native
-    >>> function, library, offset = _native.symbol_in_file(sys.executable, 0)
+    >>> function, library, offset, position = _native.symbol_in_file(sys.executable, 0)
     >>> function is None, library == sys.executable
     (True, True)
     """
 
-def symbol_at_file_offset(path: str | os.PathLike[str], offset: int, /) -> tuple[str | None, str, int]:
+def symbol_at_file_offset(path: str | os.PathLike[str], offset: int, /) -> tuple[str | None, str, int, int | None]:
     """Say which function of an ELF file lies at an offset in it.
 
     :param path: of a 64-bit ELF file.
@@ -1440,7 +1462,7 @@ def symbol_at_file_offset(path: str | os.PathLike[str], offset: int, /) -> tuple
 
     >>> import sys
     >>> from memprot import _native
-    >>> function, library, offset = _native.symbol_at_file_offset(sys.executable, 0)
+    >>> function, library, offset, position = _native.symbol_at_file_offset(sys.executable, 0)
     >>> function is None, library == sys.executable
     (True, True)
     """

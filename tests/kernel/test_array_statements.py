@@ -1,5 +1,6 @@
 """Statements on the array of a Region raise the faults they meet themselves, be they the last in their try block."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -258,4 +259,72 @@ def test_an_error_without_a_fault_is_what_it_always_was(region: Region) -> None:
         with pytest.raises(ValueError, match="could not broadcast"):
             v[:3] = [1, 2]
         with pytest.raises(AttributeError):
-            v.colour = 1
+            v.colour = 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_statements_raise_inside_the_tasks_of_an_event_loop(region: Region, in_main_thread: bool) -> None:
+    """A task's faults are its own: what one has met is not raised by the statements of another."""
+    v, run, other = region.array("f8"), compiled("v[i] = n"), Region(PAGE_SIZE).array("f8")
+    region.protect("r--")
+    found: list[FaultError | None] = []
+
+    async def blocked() -> None:
+        with catch_faults():
+            for _ in range(3):
+                found.append(run(v))
+                await asyncio.sleep(0)
+
+    async def allowed() -> None:
+        with catch_faults() as scope:
+            for _ in range(10):
+                assert run(other) is None
+                await asyncio.sleep(0)
+            assert scope.faults == ()
+
+    async def both() -> None:
+        await asyncio.gather(blocked(), allowed(), blocked())
+
+    if in_main_thread:
+        asyncio.run(both())
+    else:
+        thread = threading.Thread(target=lambda: asyncio.run(both()))
+        thread.start()
+        thread.join()
+    assert [fault is not None and fault.offset for fault in found] == [24] * 6
+
+
+def test_a_callable_decides_before_the_next_statement(region: Region) -> None:
+    v, seen = region.array("f8"), []
+
+    def keep(fault: FaultError) -> str:
+        seen.append(fault.offset)
+        return "log"
+
+    region.protect("r--")
+    with catch_faults(policy=keep):
+        v[3] = 5
+        assert seen == [24]
+        v += 1
+        assert seen == [24, 0]
+    assert v[3] == 6
+
+
+def test_what_a_callable_raises_the_statement_raises(region: Region) -> None:
+    v = region.array("f8")
+
+    def refuse(fault: FaultError) -> str:
+        raise KeyError(fault.offset)
+
+    region.protect("r--")
+    with catch_faults(policy=refuse), pytest.raises(KeyError, match="24"):
+        v[3] = 5
+
+
+def test_what_a_policy_discards_is_not_raised(region: Region) -> None:
+    v, before = region.array("f8"), region[:]
+    region.protect("r--")
+    with catch_faults(policy="discard"):
+        v[3] = 5
+        v += 1
+    assert region[:] == before

@@ -3,16 +3,19 @@
 import asyncio
 import concurrent.futures
 import contextvars
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults
 from memprot.faults import set_policy
+from memprot.faults.engine import add_listener, drain, remove_listener
+
+if TYPE_CHECKING:
+    from memprot.faults.record import FaultRecord
 
 PAGES = 64
 Act = Callable[[int], None]
@@ -90,7 +93,7 @@ def test_two_tasks_that_take_turns_each_get_their_own(run: Run, act: Act) -> Non
         async def pause() -> None:
             await asyncio.sleep(0)
 
-        return await asyncio.gather(in_a_scope(act, [1], pause), in_a_scope(act, [2], pause))
+        return [*await asyncio.gather(in_a_scope(act, [1], pause), in_a_scope(act, [2], pause))]
 
     for _ in range(20):
         assert run(main()) == [[1], [2]]
@@ -261,7 +264,10 @@ def test_a_scope_in_an_async_generator_is_its_task(run: Run, act: Act) -> None:
     assert run(main()) == [6]
 
 
-def test_a_scope_around_the_loop_gets_what_its_tasks_do_not_take(run: Run, act: Act) -> None:
+@pytest.mark.parametrize("in_worker", [False, True], ids=["main thread", "worker"])
+def test_a_scope_around_the_loop_gets_what_its_tasks_do_not_take(act: Act, in_worker: bool) -> None:
+    raised: list[object] = []
+
     async def work() -> None:
         act(9)
         await asyncio.sleep(0)
@@ -269,15 +275,20 @@ def test_a_scope_around_the_loop_gets_what_its_tasks_do_not_take(run: Run, act: 
     async def main() -> list[BaseException | None]:
         return [*await asyncio.gather(work(), return_exceptions=True)]
 
-    scope = catch_faults()
-    raised: list[BaseException | None] = []
-    try:
-        with scope:
-            raised += run(main())
-    except FaultError as fault:
-        raised.append(fault)
-    faults = [error for error in raised if isinstance(error, FaultError)]
-    assert [pages_of(fault) for fault in faults] == [[9]]
+    def around() -> None:
+        try:
+            with catch_faults():
+                raised.extend(asyncio.run(main()))
+        except FaultError as fault:
+            raised.append(fault)
+
+    if in_worker:
+        thread = threading.Thread(target=around)
+        thread.start()
+        thread.join()
+    else:
+        around()
+    assert [pages_of(error) for error in raised if isinstance(error, FaultError)] == [[9]]
 
 
 def test_a_task_that_outlives_the_scope_it_was_made_in(run: Run, misbehave: ModuleType) -> None:
@@ -303,28 +314,29 @@ def test_a_task_that_outlives_the_scope_it_was_made_in(run: Run, misbehave: Modu
     region.close()
 
 
-def test_a_fault_of_a_task_without_any_scope_does_not_reach_the_loop(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_a_task_without_any_scope_does_not_reach_the_loop(run: Run, act: Act) -> None:
     """It is raised in the task where that is still running, else told."""
-    told: list[BaseException | None] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
-    heard: list[object] = []
+    told: list[FaultRecord] = []
 
     async def work() -> None:
         act(3)
         await asyncio.sleep(0)
 
     async def main() -> list[BaseException | None]:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
-        return [*await asyncio.gather(work(), return_exceptions=True)]
+        found = [*await asyncio.gather(work(), return_exceptions=True)]
+        await asyncio.sleep(0.01)
+        return found
 
+    add_listener(told.append)
     set_policy("raise")
     try:
-        raised = asyncio.run(main())
+        raised = run(main())
+        drain()
     finally:
         set_policy("die")
-    faults = [error for error in (*raised, *told) if isinstance(error, FaultError)]
-    assert [pages_of(fault) for fault in faults] == [[3]]
-    assert heard == []
+        remove_listener(told.append)
+    assert len(told) == 1
+    assert all(error is None or pages_of(error) == [3] for error in raised)
 
 
 def test_callbacks_of_the_loop_do_not_kill_it(run: Run, act: Act) -> None:

@@ -21,10 +21,11 @@ RUNNER = Path(__file__).with_name("run_suite.py")
 ALL = os.environ.get("MEMPROT_NEIGHBOURS") == "1"
 SUITES = ("test_mmap", "test_faulthandler", "test_signal") if ALL else ("test_mmap",)
 REGION = "import memprot\nregion = memprot.Region(4096, 'r--')\n"
-PASSES = {
+HOOKS = {
     "a policy": f"{REGION}from memprot.faults.engine import set_policy\nset_policy('raise')\n",
     "a scope": f"{REGION}scope = memprot.catch_faults()\nscope.__enter__()\n",
 }
+UNDER = {"a policy": (), "a scope": ("-m", "memprot", "run", "--quiet")}
 
 pytestmark = pytest.mark.skipif(
     find_spec("test.test_mmap") is None, reason="this Python was installed without its tests"
@@ -74,19 +75,7 @@ def plain(environment: Environment) -> dict[str, dict[str, str]]:
     return {suite: environment.outcomes("", suite) for suite in SUITES}
 
 
-def compare(
-    environment: Environment, plain: dict[str, str], hook: str, suite: str, under: tuple[str, ...] = ()
-) -> None:
-    """Same outcomes; what differs is tried again by itself, as CPython's own runner does: some tests race with time."""
-    found = environment.outcomes(hook, suite, under=under)
-    different = [name for name in plain if found.get(name) != plain[name]]
-    if different:
-        found.update(environment.outcomes(hook, suite, *different, under=under))
-    print(suite, "without:", dict(Counter(plain.values())), "with:", dict(Counter(found.values())))
-    assert found == plain
-
-
-@pytest.mark.parametrize("hook", PASSES.values(), ids=PASSES)
+@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
 def test_the_engine_is_in_every_process_that_the_tests_start(environment: Environment, hook: str) -> None:
     """A foreign handler in front of what the kernel does: the suites below would pass without one as well."""
     environment.outcomes(hook, "test_mmap", "test.test_mmap.MmapTests.test_basic")
@@ -97,16 +86,16 @@ def test_the_engine_is_in_every_process_that_the_tests_start(environment: Enviro
 
 
 @pytest.mark.parametrize("suite", SUITES)
-@pytest.mark.parametrize("hook", PASSES.values(), ids=PASSES)
+@pytest.mark.parametrize("kind", HOOKS)
 def test_every_test_has_the_outcome_it_has_without_the_engine(
-    environment: Environment, plain: dict[str, dict[str, str]], hook: str, suite: str
+    environment: Environment, plain: dict[str, dict[str, str]], kind: str, suite: str
 ) -> None:
-    assert Counter(plain[suite].values())["passed"] > 20
-    compare(environment, plain[suite], hook, suite)
-
-
-@pytest.mark.parametrize("suite", SUITES)
-def test_every_test_has_the_outcome_it_has_outside_of_memprot_run(
-    environment: Environment, plain: dict[str, dict[str, str]], suite: str
-) -> None:
-    compare(environment, plain[suite], "", suite, under=("-m", "memprot", "run", "--quiet"))
+    """What differs is tried again by itself, as CPython's own runner does: some of its tests race with time."""
+    expected = plain[suite]
+    assert Counter(expected.values())["passed"] > 20
+    found = environment.outcomes(HOOKS[kind], suite, under=UNDER[kind])
+    different = [name for name in expected if found.get(name) != expected[name]]
+    if different:
+        found.update(environment.outcomes(HOOKS[kind], suite, *different, under=UNDER[kind]))
+    print(suite, "without:", dict(Counter(expected.values())), "with:", dict(Counter(found.values())))
+    assert found == expected

@@ -81,7 +81,7 @@ misbehave.null_write()
     assert (child.returncode, child.stdout) == (-signal.SIGSEGV, told), child.stderr
 
 
-# A call on null in bytecode is a read of address 0, which the virtual machine's handler makes a NullPointerException of.
+# A call on null reads the first page, and the virtual machine's handler makes a NullPointerException of that.
 JAVA = """
 import jpype
 jpype.startJVM("-Xrs", "-Xint" if "interpreted" in sys.argv else "-XX:+UseSerialGC", convertStrings=False)

@@ -148,8 +148,13 @@ def test_a_fault_has_every_key_of_the_contract(runner: "Runner") -> None:
             "allocated": {**main, "stack": stack},
         },
         "python": stack,
-        "native": [{"function": "convolve", "library": "/app/libfoo.so", "offset": 0x4C}],
+        "native": [
+            {"function": "convolve", "library": "/app/libfoo.so", "offset": 0x4C, "file": None, "line": None},
+        ],
         "mapping": None,
+        "instruction": None,
+        "value": None,
+        "time": None,
     }
 
 

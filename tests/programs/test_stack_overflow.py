@@ -42,9 +42,7 @@ def test_the_main_thread_tells_how_many_python_frames_it_had(runner: "Runner", e
     assert {frame["function"] for frame in done.fault["native"]} == {"loop_recursion"}
 
 
-def test_a_forked_child_and_a_smaller_limit_make_no_difference(
-    runner: "Runner", environment: dict[str, str]
-) -> None:
+def test_a_forked_child_and_a_smaller_limit_make_no_difference(runner: "Runner", environment: dict[str, str]) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_STACK, (1 << 20, 1 << 20))\n"
     fork = "import os\nif os.fork():\n    os._exit(os.waitstatus_to_exitcode(os.wait()[1]) & 0xff)\n"
     done = runner.watch(runner.script(SETUP + limit + "at_depth(misbehave.overflow_stack)"), environment=environment)
@@ -59,8 +57,7 @@ THREADS = {
     "threading": "thread = threading.Thread(target=at_depth, args=(act,)); thread.start(); thread.join()",
     "a small stack": "threading.stack_size(64 << 10); thread = threading.Thread(target=at_depth, args=(act,))"
     "; thread.start(); thread.join()",
-    "a pool": "import concurrent.futures as futures\n"
-    "futures.ThreadPoolExecutor().submit(at_depth, act).result()",
+    "a pool": "import concurrent.futures as futures\nfutures.ThreadPoolExecutor().submit(at_depth, act).result()",
 }
 
 

@@ -28,7 +28,7 @@ def loaded_files() -> dict[str, tuple[int, int, int]]:
 
 
 def test_a_function_of_libc_has_its_name_library_and_offset() -> None:
-    function, library, offset = _native.symbol(address_of("qsort") + 4)
+    function, library, offset, _ = _native.symbol(address_of("qsort") + 4)
     assert function == "qsort"
     assert library is not None
     assert "libc" in library
@@ -44,7 +44,7 @@ def test_a_static_function_of_an_extension_has_its_name() -> None:
 
 def test_data_made_at_run_time_has_no_symbol() -> None:
     data = ctypes.create_string_buffer(100)
-    assert _native.symbol(ctypes.addressof(data)) == (None, None, None)
+    assert _native.symbol(ctypes.addressof(data)) == (None, None, None, None)
 
 
 def test_an_offset_in_a_mapped_file_gives_the_symbol_of_the_address() -> None:
@@ -54,7 +54,8 @@ def test_an_offset_in_a_mapped_file_gives_the_symbol_of_the_address() -> None:
         for path, (start, stop, offset) in loaded_files().items()
         if start <= address < stop
     )
-    assert _native.symbol_at_file_offset(path, offset) == ("qsort", path, 4)
+    assert _native.symbol_at_file_offset(path, offset)[:3] == ("qsort", path, 4)
+    assert _native.symbol_at_file_offset(path, offset)[3] == _native.symbol(address)[3]
 
 
 def test_a_path_object_is_taken_and_an_address_without_function_keeps_its_offset() -> None:

@@ -1,7 +1,9 @@
 #include "array_slots.h"
 
-#include "delivery.h"
+#include "claim.h"
 #include "scope.h"
+
+#include "record.h"
 
 // Those of numpy.ndarray and its flat iterator, as they were found.
 static struct {
@@ -31,7 +33,7 @@ static struct {
 static int raise_waiting(void) {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *error = memprot_scope_take();
+    PyObject *error = memprot_claim_is_waiting(MEMPROT_CLAIM_HERE, 0) > 0 ? memprot_scope_take() : NULL;
     if (!error) {
         if (PyErr_Occurred()) {
             Py_XDECREF(type), Py_XDECREF(value), Py_XDECREF(traceback);
@@ -55,15 +57,16 @@ static int raise_waiting(void) {
     return 1;
 }
 
-static inline bool is_waiting(void) { return __builtin_expect(memprot_delivery_is_waiting(), false); }
+// Nearly always nobody's.
+static inline bool is_any_waiting(void) { return __builtin_expect(memprot_record_waiting() > 0, false); }
 
 static inline PyObject *checked(PyObject *result) {
-    if (is_waiting() && raise_waiting())
+    if (is_any_waiting() && raise_waiting())
         Py_CLEAR(result);
     return result;
 }
 
-static inline int checked_status(int status) { return is_waiting() && raise_waiting() ? -1 : status; }
+static inline int checked_status(int status) { return is_any_waiting() && raise_waiting() ? -1 : status; }
 
 PyObject *memprot_array_result(PyObject *result) { return checked(result); }
 

@@ -5,8 +5,6 @@
 #include "array_slots.h"
 #include "docstrings.h"
 
-#include "delivery.h"
-
 #include <stdbool.h>
 
 // How NumPy's C API lays out the beginning of an array; numpy/_core/include/numpy/ndarraytypes.h fixes it.

@@ -30,17 +30,43 @@ static PyObject *instructions(const struct memprot_record *record) {
     return PyBytes_FromStringAndSize((const char *)record->pc, record->pcs * (Py_ssize_t)sizeof *record->pc);
 }
 
-// (sequence, thread, name, signal, access, address, size, guard, block, instructions, python, folded, key, code, call,
-// transferred, policy, source, scope, faults): stacks stay as they were written until somebody looks at them.
+static PyObject *bytes_or_none(const unsigned char *bytes, uint32_t size) {
+    return size ? PyBytes_FromStringAndSize((const char *)bytes, size) : Py_NewRef(Py_None);
+}
+
+// One argument a field of NativeRecord in native_record.py, in its order: stacks stay as they were written until
+// somebody looks at them.
 static PyObject *record_as_tuple(const struct memprot_record *record) {
     // The kernel cuts names off at 15 bytes, which may be within a character.
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
-    return Py_BuildValue("(KiNiiKKNNNNIiizLiiiI)", (unsigned long long)record->sequence, record->thread, name,
-                         record->signal, (int)record->access, (unsigned long long)record->address,
-                         (unsigned long long)record->size, PyBool_FromLong(record->guard), block_of(record),
-                         instructions(record), python_stack(record), record->folded, record->key, record->code,
-                         record->call, (long long)record->transferred, (int)record->ruling.policy,
-                         record->ruling.source, record->ruling.scope, record->faults);
+    // clang-format off
+    return Py_BuildValue(
+        "(" "KiNiiKKN" "NNNIiizL" "iiiI" "KNNi" ")",
+        (unsigned long long)record->sequence,
+        record->thread,
+        name,
+        record->signal,
+        (int)record->access,
+        (unsigned long long)record->address,
+        (unsigned long long)record->size,
+        PyBool_FromLong(record->guard),
+        block_of(record),
+        instructions(record),
+        python_stack(record),
+        record->folded,
+        record->key,
+        record->code,
+        record->call,
+        (long long)record->transferred,
+        (int)record->ruling.policy,
+        record->ruling.source,
+        record->ruling.scope,
+        record->faults,
+        (unsigned long long)record->time,
+        bytes_or_none(record->instruction, record->instruction_size),
+        bytes_or_none(record->value, record->value_size),
+        record->prot);
+    // clang-format on
 }
 
 struct claimer {
@@ -114,12 +140,18 @@ static int take_over(struct memprot_record *record, PyObject *list) {
     return failed;
 }
 
+// Handlers set the field, of this thread or of those that work for it; nothing is set by whoever finds it set.
+bool memprot_claim_withdraw(void) {
+    PyObject *ours = memprot_claim_class;
+    return ours && __atomic_compare_exchange_n(&PyThreadState_Get()->async_exc, &ours, NULL, false, __ATOMIC_SEQ_CST,
+                                               __ATOMIC_SEQ_CST);
+}
+
 // What is under way to the calling thread comes to nothing unless there is still something to raise.
 static void withdraw_delivery(const struct claimer *claimer) {
     struct claimer rest = {MEMPROT_CLAIM_HERE, 0, claimer->place};
-    PyThreadState *thread = PyThreadState_Get();
-    if (thread->async_exc == memprot_claim_class && memprot_claim_class && !memprot_record_is_waiting(is_wanted, &rest))
-        PyThreadState_SetAsyncExc(thread->thread_id, NULL);
+    if (!memprot_record_is_waiting(is_wanted, &rest))
+        memprot_claim_withdraw();
 }
 
 PyObject *memprot_claim(enum memprot_claim which, int scope) {

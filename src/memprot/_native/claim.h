@@ -9,6 +9,10 @@
 /// to it are paid for in advance, because a handler without the interpreter must not count references.
 extern PyObject *memprot_claim_class;
 
+/// Takes back the delivery that is under way to the calling thread, which holds the interpreter.
+/// @return whether there was one.
+bool memprot_claim_withdraw(void);
+
 /// Which records are taken over.
 enum memprot_claim {
     MEMPROT_CLAIM_HERE,      // what may be raised in the code that is running: its thread's, and its scopes'

@@ -4,6 +4,7 @@
 #include "crash.h"
 #include "describe.h"
 #include "docstrings.h"
+#include "output.h"
 
 #include "alternate_stack.h"
 #include "exit.h"
@@ -25,78 +26,6 @@
 static char **reporter_argv, **reporter_environment;
 
 enum { REPORTER_SECONDS = 20 };
-
-// ---- writing without the C library's help
-
-struct output {
-    int fd;
-    size_t used;
-    char bytes[4096];
-};
-
-// May run in a signal handler.
-static void flush(struct output *out) {
-    for (size_t done = 0; done < out->used;) {
-        ssize_t written = write(out->fd, out->bytes + done, out->used - done);
-        if (written < 0 && errno != EINTR)
-            break; // nobody is left to be told
-        done += written > 0 ? (size_t)written : 0;
-    }
-    out->used = 0;
-}
-
-// May run in a signal handler.
-static void put_byte(struct output *out, char byte) {
-    if (out->used == sizeof out->bytes)
-        flush(out);
-    out->bytes[out->used++] = byte;
-}
-
-// May run in a signal handler.
-static void put(struct output *out, const char *text) {
-    while (*text)
-        put_byte(out, *text++);
-}
-
-// May run in a signal handler.
-static void put_number(struct output *out, uint64_t number, unsigned base) {
-    char digits[24];
-    size_t count = 0;
-    do
-        digits[count++] = "0123456789abcdef"[number % base];
-    while ((number /= base) != 0);
-    while (count > 0)
-        put_byte(out, digits[--count]);
-}
-
-// May run in a signal handler.
-static void put_hex(struct output *out, uint64_t number) {
-    put(out, "0x");
-    put_number(out, number, 16);
-}
-
-// A JSON string, of UTF-8 in which lone surrogates may stand. May run in a signal handler.
-static void put_string(struct output *out, const char *text) {
-    put_byte(out, '"');
-    for (; *text; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (byte == '"' || byte == '\\')
-            put_byte(out, '\\');
-        if (byte >= 0x20 && byte != 0x7f) {
-            put_byte(out, *text);
-        } else {
-            put(out, byte < 0x10 ? "\\u000" : "\\u00");
-            put_number(out, byte, 16);
-        }
-    }
-    put_byte(out, '"');
-}
-
-// May run in a signal handler.
-static void put_member(struct output *out, const char *name, uint64_t number) {
-    put(out, name);
-    put_number(out, number, 10);
-}
 
 // ---- what is known
 
@@ -215,6 +144,9 @@ static void put_record(struct output *out, const struct memprot_record *record, 
         put_frames(out, record);
     else
         put(out, "null");
+    put_bytes(out, ",\"machine_code\":", record->instruction, record->instruction_size);
+    put_bytes(out, ",\"value\":", record->value, record->value_size);
+    put_member(out, ",\"time\":", record->time);
     put(out, ",\"registers\":{");
     put_registers(out, context);
     put(out, "},\"threads\":[");

@@ -23,11 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#if PY_VERSION_HEX >= 0x030d0000
-#define ASYNC_EXCEPTION_BIT ((uintptr_t)1 << 3) // _PY_ASYNC_EXCEPTION_BIT of pycore_ceval.h
-#endif
-
 static PyObject *drain_callable;
+static PyObject *loop_key; // under which asyncio keeps a thread's loop in its state's dict
 static atomic_bool drain_scheduled;
 
 // ---- threads without Python: whose call are they working for?
@@ -85,6 +82,16 @@ static PyThreadState *find_waiting_thread(void) {
     return several ? NULL : waiting;
 }
 
+// Whether the thread runs code in a context that it has entered, as event loops do with that of each task. May run in a
+// signal handler.
+static bool is_in_inner_context(void) { return memprot_outer_context_of(memprot_outer_context_of(0)) != 0; }
+
+// Whether an exception for the thread might come up in an event loop, which it would end. In the main thread one can
+// look where it is before. May run in a signal handler.
+static bool might_meet_loop(PyThreadState *thread) {
+    return is_in_inner_context() && !memprot_fault_in_main_thread() && memprot_has_event_loop(thread, loop_key);
+}
+
 // May run in a signal handler.
 static int describe(struct memprot_record *record, enum memprot_policy policy) {
     PyThreadState *thread = memprot_own_thread();
@@ -95,7 +102,7 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
         for (uintptr_t at = memprot_outer_context_of(0); at && record->contexts < MEMPROT_RECORD_CONTEXTS;
              at = memprot_outer_context_of(at))
             record->context[record->contexts++] = at;
-        return record->thread;
+        return might_meet_loop(thread) && policy == MEMPROT_POLICY_RAISE ? MEMPROT_OWNER_LISTENERS : record->thread;
     }
     thread = find_waiting_thread();
     if (!thread)
@@ -107,6 +114,10 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
 
 // ---- delivering
 
+// What is on its way when a thread forks waits: raised in one of the functions that the interpreter calls for forks, it
+// would end there, and leave undone what that function does.
+static _Thread_local bool withheld;
+
 // A pending call can look where it is before it raises, and raise the instance itself; but it runs in the main thread
 // only. An asynchronous exception is raised wherever the thread is, be it an event loop, and where a decision is asked
 // for there may be nothing to raise. CPython 3.11 instantiates it only where it is caught, when the frames that could
@@ -116,6 +127,8 @@ static atomic_bool raise_scheduled;
 static int raise_pending(void *unused) {
     (void)unused;
     atomic_store(&raise_scheduled, false);
+    if (withheld)
+        return 0;
     memprot_scope_tell_strays();
     PyObject *error = memprot_scope_take();
     if (error) {
@@ -125,35 +138,13 @@ static int raise_pending(void *unused) {
     return PyErr_Occurred() ? -1 : 0;
 }
 
-// Whether the thread runs code in a context that it has entered, as event loops do with that of each task. May run in a
-// signal handler.
-static bool is_in_inner_context(void) { return memprot_outer_context_of(memprot_outer_context_of(0)) != 0; }
-
-// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches data.)
+// May run in a signal handler.
 static bool deliver_to_main_thread(void) {
-    if (!atomic_exchange(&raise_scheduled, true) && Py_AddPendingCall(raise_pending, NULL) < 0) {
+    if (!atomic_exchange(&raise_scheduled, true) && memprot_call_later(raise_pending) < 0) {
         atomic_store(&raise_scheduled, false);
         return false;
     }
     return true;
-}
-
-// May run in a signal handler. (The interpreter's list of threads is locked for a moment by
-// PyThreadState_SetAsyncExc.)
-static void deliver_to(PyThreadState *thread, bool attached) {
-    PyObject *expected = NULL;
-    if (attached) {
-        if (thread->async_exc != memprot_claim_class)
-            PyThreadState_SetAsyncExc(thread->thread_id, memprot_claim_class);
-        return;
-    }
-    // Whoever takes the interpreter next looks at this field (3.11, 3.12) or at the bit (3.13).
-    if (__atomic_compare_exchange_n(&thread->async_exc, &expected, memprot_claim_class, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_SEQ_CST)) {
-#if PY_VERSION_HEX >= 0x030d0000
-        __atomic_or_fetch(&thread->eval_breaker, ASYNC_EXCEPTION_BIT, __ATOMIC_SEQ_CST);
-#endif
-    }
 }
 
 static int drain(void *unused) {
@@ -171,26 +162,11 @@ int memprot_delivery_tell(void) {
     return result ? 0 : -1;
 }
 
-// May run in a signal handler. (The queue's lock is held for a moment only, and never by code that touches
-// data.)
+// May run in a signal handler.
 static void schedule_drain(void) {
-    if (!atomic_exchange(&drain_scheduled, true) && Py_AddPendingCall(drain, NULL) < 0)
+    if (!atomic_exchange(&drain_scheduled, true) && memprot_call_later(drain) < 0)
         atomic_store(&drain_scheduled,
                      false); // the queue is full: the next record or the program's end drains
-}
-
-// May run in a signal handler.
-static int nothing(void *unused) {
-    (void)unused;
-    return 0;
-}
-
-// May run in a signal handler.
-static PyThreadState *thread_by_id(int id) {
-    PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
-    while (thread && (int)thread->native_thread_id != id)
-        thread = PyThreadState_Next(thread);
-    return thread;
 }
 
 // To the thread that has faulted. What is not delivered its scope's end raises. May run in a signal handler.
@@ -204,7 +180,7 @@ static void deliver_here(PyThreadState *thread, int owner, enum memprot_policy p
     if (is_pending && memprot_fault_in_main_thread() && deliver_to_main_thread())
         return;
     if (!is_careful || (!is_scopes && policy == MEMPROT_POLICY_RAISE))
-        deliver_to(thread, memprot_attached_thread() == thread);
+        memprot_raise_later(thread, memprot_claim_class);
     else if (!is_scopes)
         schedule_drain();
 }
@@ -216,18 +192,37 @@ static void deliver(int owner, enum memprot_policy policy) {
         schedule_drain();
     } else if (thread) {
         deliver_here(thread, owner, policy);
-    } else if (owner > 0 && (thread = thread_by_id(owner)) != NULL) {
-        deliver_to(thread, false);
-        Py_AddPendingCall(nothing, NULL); // makes every thread look for what is pending
+    } else if (owner > 0 && (thread = memprot_thread_of_main((unsigned long)owner)) != NULL) {
+        memprot_raise_later(thread, memprot_claim_class);
     }
 }
 
-bool memprot_delivery_is_waiting(void) {
+// Whether a fault is to be raised in the calling thread.
+static bool is_waiting(void) {
     if (atomic_load_explicit(&raise_scheduled, memory_order_relaxed) && memprot_fault_in_main_thread())
         return true;
     // Written by this thread's handlers, and by those of threads without Python that work for it.
     PyObject *pending = __atomic_load_n(&PyThreadState_Get()->async_exc, __ATOMIC_RELAXED);
     return pending && pending == memprot_claim_class;
+}
+
+// fault_withhold()
+static PyObject *fault_withhold(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    withheld = is_waiting();
+    if (withheld)
+        memprot_claim_withdraw();
+    Py_RETURN_NONE;
+}
+
+// fault_resume()
+static PyObject *fault_resume(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    PyThreadState *thread = memprot_own_thread();
+    if (withheld && thread && !(memprot_fault_in_main_thread() && deliver_to_main_thread()))
+        memprot_raise_later(thread, memprot_claim_class);
+    withheld = false;
+    Py_RETURN_NONE;
 }
 
 const struct memprot_fault_hooks memprot_delivery_hooks = {
@@ -250,11 +245,16 @@ static void limit_backtraces(void) {
 }
 
 static PyMethodDef methods[] = {
+    {"fault_withhold", fault_withhold, METH_NOARGS, DOC_fault_withhold},
+    {"fault_resume", fault_resume, METH_NOARGS, DOC_fault_resume},
     {"set_drain", set_drain, METH_O, DOC_set_drain},
     {NULL, NULL, 0, NULL},
 };
 
 int memprot_add_delivery(PyObject *module) {
     limit_backtraces();
+    loop_key = PyUnicode_InternFromString("__asyncio_running_event_loop__");
+    if (!loop_key || PyObject_Hash(loop_key) == -1)
+        return -1;
     return PyModule_AddFunctions(module, methods);
 }

@@ -1,6 +1,7 @@
 // MapsFile: the /proc/PID/maps of one process, kept open for questions about single addresses.
 #include "binding.h"
 
+#include "critical_section.h"
 #include "docstrings.h"
 #include "kept_file.h"
 #include "maps.h"
@@ -13,11 +14,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#if PY_VERSION_HEX < 0x030d0000
-#define Py_BEGIN_CRITICAL_SECTION(object) {
-#define Py_END_CRITICAL_SECTION()         }
-#endif
 
 typedef struct {
     PyObject_HEAD int directory;   // /proc/PID, which stays with that process when its number is given to

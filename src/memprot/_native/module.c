@@ -3,6 +3,12 @@
 #include "binding.h"
 
 static int execute(PyObject *module) {
+    // Signal handlers and the address space belong to the process; the objects that faults become to one interpreter.
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "memprot works in the main interpreter only: it handles the faults of the "
+                                           "whole process, those in other interpreters too; import it there");
+        return -1;
+    }
     // clang-format off
     int (*const additions[])(PyObject *) = {
         memprot_add_array_type,
@@ -19,6 +25,7 @@ static int execute(PyObject *module) {
         memprot_add_mapping,
         memprot_add_maps,
         memprot_add_numpy,
+        memprot_add_open_regions,
         memprot_add_open_scopes,
         memprot_add_peek,
         memprot_add_policy_names,
@@ -41,11 +48,10 @@ static int execute(PyObject *module) {
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, execute},
 #if PY_VERSION_HEX >= 0x030c0000
-    // Signal handlers and the address space belong to the process, not to an interpreter.
-    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, // so that it is we who refuse
 #endif
 #if PY_VERSION_HEX >= 0x030d0000
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED}, // see critical_section.h
 #endif
     {0, NULL},
 };

@@ -4,6 +4,7 @@
 // inside, because a handler that is merely set belongs to one context, and threads start with another. Each
 // block is freed by what it is, not by which handler is current: an array from before stays with NumPy's own
 // functions, forever.
+#include "critical_section.h"
 #include "docstrings.h"
 #include "engine.h"
 #include "stacks.h"
@@ -31,11 +32,13 @@ struct handler {
 
 enum { DEFAULT_HANDLER = 306 }; // the index of PyDataMem_DefaultHandler in the table of NumPy's C API
 
+// Complete before NumPy is given them, and then never changed.
 static struct allocator original;
 static struct handler guarded;
+// Read by every thread that allocates; what they say is nothing that others depend on.
 static atomic_bool enabled;
-static enum memprot_side side;
-static size_t align = 1;
+static _Atomic(enum memprot_side) side;
+static atomic_size_t align = 1;
 static atomic_ullong left_alone; // arrays that were allocated by other means and freed through us
 
 static void *guarded_malloc(void *context, size_t size) {
@@ -94,8 +97,7 @@ static PyObject *default_handler(PyObject *umath) {
     return capsule;
 }
 
-static PyObject *numpy_enable(PyObject *module, PyObject *args) {
-    (void)module;
+static PyObject *numpy_enable_inside(PyObject *args) {
     PyObject *umath;
     int left;
     Py_ssize_t alignment;
@@ -119,7 +121,9 @@ static PyObject *numpy_enable(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *numpy_disable(PyObject *module, PyObject *unused) {
+static MEMPROT_CRITICAL(PyObject *, numpy_enable, (PyObject * module, PyObject *args), module, args)
+
+    static PyObject *numpy_disable(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     atomic_store(&enabled, false);
     Py_RETURN_NONE;
@@ -150,4 +154,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_numpy(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_numpy(PyObject *module) {
+    memprot_stacks_init();
+    return PyModule_AddFunctions(module, methods);
+}

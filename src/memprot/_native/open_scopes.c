@@ -1,29 +1,23 @@
 #include "open_scopes.h"
+#include "critical_section.h"
 #include "docstrings.h"
 
 #include "fault.h"
 #include "interpreter.h"
 
 // Who is there, and what they remember. With one interpreter lock for all threads, that one is enough.
-#ifdef Py_GIL_DISABLED
-static PyMutex mutex;
-#define LOCK()   PyMutex_Lock(&mutex)
-#define UNLOCK() PyMutex_Unlock(&mutex)
-#else
-#define LOCK()   ((void)0)
-#define UNLOCK() ((void)0)
-#endif
+static memprot_mutex mutex;
 
 void memprot_open_scopes_add(Scope *scope) {
-    LOCK();
+    MEMPROT_LOCK(&mutex);
     memprot_scope_set_user(scope->core, scope);
-    UNLOCK();
+    MEMPROT_UNLOCK(&mutex);
 }
 
 void memprot_open_scopes_remove(Scope *scope) {
-    LOCK();
+    MEMPROT_LOCK(&mutex);
     memprot_scope_set_user(scope->core, NULL);
-    UNLOCK();
+    MEMPROT_UNLOCK(&mutex);
 }
 
 // Under the lock; a scope that is being destroyed is there until it has had the lock.
@@ -33,17 +27,21 @@ static Scope *scope_of(long number) {
 }
 
 Scope *memprot_open_scopes_here(void) {
-    LOCK();
+    MEMPROT_LOCK(&mutex);
     Scope *scope =
         scope_of(memprot_policy_rule(MEMPROT_POLICY_NONE, memprot_fault_thread(), memprot_outer_context_of).scope);
-    UNLOCK();
+    MEMPROT_UNLOCK(&mutex);
     return scope;
 }
 
-// Under the lock.
+// Under the lock. A fault's traceback leads to the frame of its scope, and so to the scope: from the first one on it is
+// the collector's business.
 static PyObject *list_of(Scope *scope) {
-    if (scope && !scope->faults)
+    if (scope && !scope->faults && Py_REFCNT(scope) > 0) {
         scope->faults = PyList_New(0);
+        if (scope->faults && !PyObject_GC_IsTracked((PyObject *)scope))
+            PyObject_GC_Track(scope);
+    }
     return scope ? Py_XNewRef(scope->faults) : NULL;
 }
 
@@ -55,27 +53,27 @@ static int append(PyObject *faults, PyObject *error) {
 }
 
 int memprot_open_scopes_remember(Scope *scope, PyObject *error) {
-    LOCK();
+    MEMPROT_LOCK(&mutex);
     PyObject *faults = list_of(scope);
-    UNLOCK();
+    MEMPROT_UNLOCK(&mutex);
     return append(faults, error);
 }
 
 PyObject *memprot_open_scopes_faults(Scope *scope) {
-    LOCK();
+    MEMPROT_LOCK(&mutex);
     PyObject *faults = Py_XNewRef(scope->faults);
-    UNLOCK();
+    MEMPROT_UNLOCK(&mutex);
     PyObject *tuple = faults ? PyList_AsTuple(faults) : PyTuple_New(0);
     Py_XDECREF(faults);
     return tuple;
 }
 
 void memprot_open_scopes_swap_faults(Scope *scope, PyObject **faults) {
-    LOCK();
+    MEMPROT_LOCK(&mutex);
     PyObject *now = scope->faults;
     scope->faults = *faults;
     *faults = now;
-    UNLOCK();
+    MEMPROT_UNLOCK(&mutex);
 }
 
 // scope_remember(number, fault)
@@ -85,9 +83,9 @@ static PyObject *scope_remember(PyObject *module, PyObject *args) {
     PyObject *fault;
     if (!PyArg_ParseTuple(args, "iO:scope_remember", &number, &fault))
         return NULL;
-    LOCK();
+    MEMPROT_LOCK(&mutex);
     PyObject *faults = list_of(scope_of(number));
-    UNLOCK();
+    MEMPROT_UNLOCK(&mutex);
     if (append(faults, fault) < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -99,10 +97,10 @@ static PyObject *scope_policy(PyObject *module, PyObject *argument) {
     long number = PyLong_AsLong(argument);
     if (number == -1 && PyErr_Occurred())
         return NULL;
-    LOCK();
+    MEMPROT_LOCK(&mutex);
     Scope *scope = scope_of(number);
     PyObject *given = Py_XNewRef(scope ? scope->given : NULL);
-    UNLOCK();
+    MEMPROT_UNLOCK(&mutex);
     return given ? given : Py_NewRef(Py_None);
 }
 
@@ -112,4 +110,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_open_scopes(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_open_scopes(PyObject *module) {
+    memprot_mutex_free_in_children(&mutex);
+    return PyModule_AddFunctions(module, methods);
+}

@@ -6,6 +6,7 @@
 #include "docstrings.h"
 
 #include "buffer.h"
+#include "critical_section.h"
 #include "engine.h"
 
 #include "page.h"
@@ -32,8 +33,10 @@ typedef struct Protection {
 } Protection;
 
 // Those that no scope will undo: each owns a reference to itself, and with it the buffer, so that the memory is not
-// used for anything else while it is protected. Changed and walked with the interpreter held.
+// used for anything else while it is protected. Changed and walked under the mutex; everything else of an object is
+// touched in its own critical section.
 static Protection *kept;
+static memprot_mutex keeping;
 
 // What makes the exceptions: refused(errno, start, length, prot) and lost(kind, start, stop, prot, errno).
 static PyObject *refused, *lost;
@@ -73,7 +76,7 @@ static PyObject *protection_new(PyTypeObject *type, PyObject *args, PyObject *ke
     return (PyObject *)self;
 }
 
-static PyObject *protection_arm(Protection *self, PyObject *args) {
+static PyObject *protection_arm_inside(Protection *self, PyObject *args) {
     unsigned long long start, stop;
     if (!PyArg_ParseTuple(args, "KK:arm", &start, &stop))
         return NULL;
@@ -82,9 +85,11 @@ static PyObject *protection_arm(Protection *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-// ---- beginning and ending
+static MEMPROT_CRITICAL(PyObject *, protection_arm, (Protection * self, PyObject *args), self, self, args)
 
-static bool is_long(const Protection *self) {
+    // ---- beginning and ending
+
+    static bool is_long(const Protection *self) {
     return (self->core.stop - self->core.start) / memprot_page_size() >= LONG_RANGE;
 }
 
@@ -109,18 +114,25 @@ static void let_go(Protection *self) {
     }
 }
 
-// Lets go of what has been undone meanwhile in [start, stop).
+// One that has been undone meanwhile in [start, stop), taken off the list.
+static Protection *take_settled(uint64_t start, uint64_t stop) {
+    MEMPROT_LOCK(&keeping);
+    Protection **link = &kept, *one;
+    while ((one = *link) != NULL &&
+           !(one->core.start < stop && start < one->core.stop && memprot_protection_is_settled(&one->core)))
+        link = &one->next;
+    if (one)
+        *link = one->next;
+    MEMPROT_UNLOCK(&keeping);
+    return one;
+}
+
+// Lets go of them. That runs others' code, so each time the list is looked at anew.
 static void settle(uint64_t start, uint64_t stop) {
-    for (Protection **link = &kept; *link;) {
-        Protection *one = *link;
-        if (one->core.start < stop && start < one->core.stop && memprot_protection_is_settled(&one->core)) {
-            *link = one->next;
-            let_go(one);
-            Py_DECREF(one);
-            link = &kept; // letting go runs others' code
-        } else {
-            link = &one->next;
-        }
+    Protection *one;
+    while (__atomic_load_n(&kept, __ATOMIC_RELAXED) && (one = take_settled(start, stop)) != NULL) {
+        let_go(one);
+        Py_DECREF(one);
     }
 }
 
@@ -180,8 +192,7 @@ static int begin(Protection *self, bool in_scope) {
     return failed ? 1 : 0;
 }
 
-static PyObject *protection_enter(Protection *self, PyObject *unused) {
-    (void)unused;
+static PyObject *protection_enter_inside(Protection *self) {
     int status = begin(self, true);
     if (status == 0)
         return Py_NewRef(self->given);
@@ -192,27 +203,30 @@ static PyObject *protection_enter(Protection *self, PyObject *unused) {
     return raise(error);
 }
 
-static PyObject *end(Protection *self) {
+static MEMPROT_CRITICAL(PyObject *, protection_enter, (Protection * self, PyObject *Py_UNUSED(unused)), self, self)
+
+    static PyObject *end(Protection *self) {
     struct memprot_loss loss;
     uint64_t start = self->core.start, stop = self->core.stop;
     WITHOUT_INTERPRETER(self, memprot_protection_put_back(&self->core, &loss));
     let_go(self);
-    if (kept)
-        settle(start, stop);
+    settle(start, stop);
     if (loss.kind != MEMPROT_LOSS_NONE)
         return raise_loss(&loss);
     Py_RETURN_NONE;
 }
 
-static PyObject *protection_exit(Protection *self, PyObject *const *args, Py_ssize_t count) {
-    (void)args, (void)count;
+static PyObject *protection_exit_inside(Protection *self) {
     if (self->phase != IN_EFFECT)
         return PyErr_Format(PyExc_RuntimeError, "this scope is not open");
     return end(self);
 }
 
-// keep(atomic): until it is undone.
-static PyObject *protection_keep(Protection *self, PyObject *atomic) {
+static MEMPROT_CRITICAL(PyObject *, protection_exit,
+                        (Protection * self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(count)), self, self)
+
+    // keep(atomic): until it is undone.
+    static PyObject *protection_keep_inside(Protection *self, PyObject *atomic) {
     uint64_t start = self->core.start, stop = self->core.stop;
     int whole = PyObject_IsTrue(atomic);
     int status = whole < 0 ? -1 : begin(self, false);
@@ -227,8 +241,11 @@ static PyObject *protection_keep(Protection *self, PyObject *atomic) {
     if ((status > 0 && whole) || memprot_protection_takes_nothing(&self->core, self->prot)) {
         let_go(self);
     } else {
+        Py_INCREF(self);
+        MEMPROT_LOCK(&keeping);
         self->next = kept;
-        kept = (Protection *)Py_NewRef((PyObject *)self);
+        kept = self;
+        MEMPROT_UNLOCK(&keeping);
     }
     settle(start, stop);
     if (status > 0)
@@ -236,7 +253,9 @@ static PyObject *protection_keep(Protection *self, PyObject *atomic) {
     Py_RETURN_NONE;
 }
 
-static void protection_dealloc(Protection *self) {
+static MEMPROT_CRITICAL(PyObject *, protection_keep, (Protection * self, PyObject *atomic), self, self, atomic)
+
+    static void protection_dealloc(Protection *self) {
     PyTypeObject *type = Py_TYPE(self);
     if (self->phase == IN_EFFECT && self->core.in_scope) {
         // Entered by hand and never left.
@@ -333,6 +352,7 @@ static PyMethodDef methods[] = {
 };
 
 int memprot_add_protection(PyObject *module) {
+    memprot_mutex_free_in_children(&keeping);
     PyObject *type = PyType_FromSpec(&protection_spec);
     if (!type)
         return -1;

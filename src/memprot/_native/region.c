@@ -1,12 +1,15 @@
 // The Region type's native half: a mapping with an overlay, and accessors that cannot kill the process.
 #include "region.h"
+#include "critical_section.h"
 #include "docstrings.h"
 
 #include "engine.h"
+#include "interpreter.h"
 #include "stacks.h"
 
 #include "armed.h"
 #include "calls.h"
+#include "fault.h"
 #include "epoch.h"
 #include "guard_pages.h"
 #include "memory_file.h"
@@ -25,23 +28,6 @@
 
 enum side { NO_GUARDS, GUARD_RIGHT, GUARD_LEFT };
 enum { GUARD_LENGTH = 64 << 10 };
-
-// Every open region, so that an address finds its owner. Changed and walked with the interpreter held.
-static Region *all;
-
-void memprot_region_link(Region *self) {
-    self->before = NULL;
-    self->next = all;
-    if (all)
-        all->before = self;
-    all = self;
-}
-
-static void unlink_region(Region *self) {
-    *(self->before ? &self->before->next : &all) = self->next;
-    if (self->next)
-        self->next->before = self->before;
-}
 
 // ---- mapping and unmapping
 
@@ -145,7 +131,7 @@ static int map_region(Region *self, int prot, const char *name, bool huge, enum 
 
 // ---- construction and closing
 
-static int region_init(Region *self, PyObject *args, PyObject *keywords) {
+static int region_init_inside(Region *self, PyObject *args, PyObject *keywords) {
     static char *names[] = {"size", "prot", "shared", "name", "huge", "side", "fd", "offset", NULL};
     Py_ssize_t size;
     int prot, shared, huge, side, fd;
@@ -172,8 +158,10 @@ static int region_init(Region *self, PyObject *args, PyObject *keywords) {
     return 0;
 }
 
-static PyObject *region_close(Region *self, PyObject *unused) {
-    (void)unused;
+static MEMPROT_CRITICAL(int, region_init, (Region * self, PyObject *args, PyObject *keywords), self, self, args,
+                        keywords)
+
+    static PyObject *region_close_inside(Region *self) {
     if (!self->map_start)
         Py_RETURN_NONE;
     if (self->exports > 0) {
@@ -181,20 +169,22 @@ static PyObject *region_close(Region *self, PyObject *unused) {
                      "cannot close the Region: %zd buffers of it are still in use; release them first", self->exports);
         return NULL;
     }
-    unlink_region(self);
+    memprot_region_unlink(self);
     int failed = release(self);
     memprot_engine_release();
     return failed ? PyErr_SetFromErrno(PyExc_OSError) : Py_NewRef(Py_None);
 }
 
-static void region_dealloc(Region *self) {
+static MEMPROT_CRITICAL(PyObject *, region_close, (Region * self, PyObject *Py_UNUSED(unused)), self, self)
+
+    static void region_dealloc(Region *self) {
     PyTypeObject *type = Py_TYPE(self);
     if (PyType_IS_GC(type))
         PyObject_GC_UnTrack(self);
     if (self->weak_references)
         PyObject_ClearWeakRefs((PyObject *)self);
     if (self->map_start) {
-        unlink_region(self);
+        memprot_region_unlink(self);
         if (release(self) < 0)
             PyErr_WriteUnraisable((PyObject *)self);
         memprot_engine_release();
@@ -215,8 +205,7 @@ static int uniform_prot(Region *self, uint8_t *ret) {
     return 0;
 }
 
-static PyObject *region_get_prot(Region *self, void *unused) {
-    (void)unused;
+static PyObject *region_get_prot_inside(Region *self) {
     uint8_t prot;
     if (memprot_region_check_open(self) < 0)
         return NULL;
@@ -228,8 +217,10 @@ static PyObject *region_get_prot(Region *self, void *unused) {
     return PyLong_FromLong(prot);
 }
 
-// protect_pages(first, count, prot)
-static PyObject *region_protect_pages(Region *self, PyObject *args) {
+static MEMPROT_CRITICAL(PyObject *, region_get_prot, (Region * self, void *Py_UNUSED(unused)), self, self)
+
+    // protect_pages(first, count, prot)
+    static PyObject *region_protect_pages_inside(Region *self, PyObject *args) {
     Py_ssize_t first, count;
     int prot, failed;
     if (memprot_region_check_open(self) < 0 || !PyArg_ParseTuple(args, "nni:protect_pages", &first, &count, &prot))
@@ -243,19 +234,24 @@ static PyObject *region_protect_pages(Region *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-// set_policy(number)
-static PyObject *region_set_policy(Region *self, PyObject *number) {
+static MEMPROT_CRITICAL(PyObject *, region_protect_pages, (Region * self, PyObject *args), self, self, args)
+
+    // set_policy(number)
+    static PyObject *region_set_policy(Region *self, PyObject *number) {
     long policy = PyLong_AsLong(number);
     if ((policy == -1 && PyErr_Occurred()) || memprot_region_check_open(self) < 0)
         return NULL;
     if (policy < MEMPROT_POLICY_DIE || policy > MEMPROT_POLICY_NONE)
         return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", policy, MEMPROT_POLICY_NONE);
+    memprot_record_settle(memprot_fault_thread()); // pages that are open fall under the policy of before
     // Handlers read it as they find it: a fault of this moment may still fall under the one of before.
     memprot_policy_of_memory(&self->overlay->policy, (enum memprot_policy)policy);
     memprot_policy_of_memory(&self->guards.policy, (enum memprot_policy)policy);
     memprot_engine_watch_calls();
     Py_RETURN_NONE;
 }
+
+// ---- attributes
 
 // ---- attributes
 
@@ -280,34 +276,6 @@ static PyObject *region_get_extent(Region *self, void *unused) {
 static PyObject *region_get_stack(Region *self, void *unused) {
     (void)unused;
     return PyLong_FromUnsignedLong(self->stack);
-}
-
-// region_at(address) -> the open Region whose mapping, guards included, holds the address, or None
-static PyObject *region_at(PyObject *module, PyObject *value) {
-    (void)module;
-    unsigned long long address = PyLong_AsUnsignedLongLong(value);
-    if (address == (unsigned long long)-1 && PyErr_Occurred())
-        return NULL;
-    for (Region *region = all; region; region = region->next) {
-        if (address - region->map_start < region->map_length && Py_REFCNT(region) > 0)
-            return Py_NewRef(region);
-    }
-    Py_RETURN_NONE;
-}
-
-// seal_region(start, stop) -> whether that memory is a Region's: it then stays when the Region is closed
-static PyObject *seal_region(PyObject *module, PyObject *args) {
-    (void)module;
-    unsigned long long start, stop;
-    if (!PyArg_ParseTuple(args, "KK:seal_region", &start, &stop))
-        return NULL;
-    for (Region *region = all; region; region = region->next) {
-        if (start - region->map_start >= region->map_length || start == stop)
-            continue;
-        region->sealed = true;
-        Py_RETURN_TRUE;
-    }
-    Py_RETURN_FALSE;
 }
 
 static PyMethodDef region_methods[] = {
@@ -361,17 +329,11 @@ static PyType_Spec region_spec = {
     .slots = region_slots,
 };
 
-static PyMethodDef methods[] = {
-    {"region_at", region_at, METH_O, DOC_region_at},
-    {"seal_region", seal_region, METH_VARARGS, DOC_seal_region},
-    {NULL, NULL, 0, NULL},
-};
-
 int memprot_add_region(PyObject *module) {
     PyObject *type = PyType_FromSpec(&region_spec);
     if (!type)
         return -1;
     int failed = PyModule_AddType(module, (PyTypeObject *)type);
     Py_DECREF(type);
-    return failed ? failed : PyModule_AddFunctions(module, methods);
+    return failed;
 }

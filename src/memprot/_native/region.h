@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+// Its fields are touched in its own critical section; `next`, `before` and `sealed` under the mutex of the list.
 typedef struct Region {
     PyObject_HEAD uintptr_t address; // of byte 0; with guards not always the start of a page
     size_t size;
@@ -26,8 +27,9 @@ typedef struct Region {
 /// @return 0, or -1 with ValueError set when the region is closed.
 int memprot_region_check_open(Region *self);
 
-/// Adds it to those that an address is looked up in.
+/// Adds it to those that an address is looked up in, and takes it out (open_regions.c).
 void memprot_region_link(Region *self);
+void memprot_region_unlink(Region *self);
 
 /// Withdraws an overlay, closes its pages and descriptor, and releases what it holds; nothing when it was never made.
 void memprot_region_forget(struct memprot_overlay *overlay);

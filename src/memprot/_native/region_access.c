@@ -2,6 +2,7 @@
 // others.
 #include "region.h"
 
+#include "critical_section.h"
 #include "docstrings.h"
 
 #include "access.h"
@@ -174,13 +175,13 @@ static int index_of(Region *self, PyObject *key, size_t *ret) {
     return 0;
 }
 
-PyObject *memprot_region_subscript(Region *self, PyObject *key) {
+static PyObject *memprot_region_subscript_inside(Region *self, PyObject *key) {
     struct memprot_access_failure failure;
     if (memprot_region_check_open(self) < 0)
         return NULL;
     if (PyIndex_Check(key)) {
         size_t index;
-        if (index_of(self, key, &index) < 0)
+        if (index_of(self, key, &index) < 0 || memprot_region_check_open(self) < 0)
             return NULL;
         int byte = load(self, index, &failure);
         if (byte >= 0)
@@ -191,7 +192,8 @@ PyObject *memprot_region_subscript(Region *self, PyObject *key) {
     Py_ssize_t start, stop, step;
     if (!PySlice_Check(key))
         return PyErr_Format(PyExc_TypeError, "a Region's indices are int or slice, not %.100s", Py_TYPE(key)->tp_name);
-    if (PySlice_Unpack(key, &start, &stop, &step) < 0)
+    // What the index runs may close the Region, so that is looked at after it.
+    if (PySlice_Unpack(key, &start, &stop, &step) < 0 || memprot_region_check_open(self) < 0)
         return NULL;
     Py_ssize_t length = PySlice_AdjustIndices((Py_ssize_t)self->size, &start, &stop, step);
     if (step == 1)
@@ -210,6 +212,8 @@ PyObject *memprot_region_subscript(Region *self, PyObject *key) {
     return bytes;
 }
 
+MEMPROT_CRITICAL(PyObject *, memprot_region_subscript, (Region * self, PyObject *key), self, self, key)
+
 static int store_byte(Region *self, size_t index, unsigned char byte, size_t done) {
     struct memprot_access_failure failure;
     if (store(self, index, byte, &failure) == 0)
@@ -226,8 +230,10 @@ static int store_slice(Region *self, PyObject *key, PyObject *value) {
     Py_ssize_t length = PySlice_AdjustIndices((Py_ssize_t)self->size, &start, &stop, step);
     if (PyObject_GetBuffer(value, &from, PyBUF_SIMPLE) < 0)
         return -1;
-    int result = 0;
-    if (from.len != length) {
+    int result = memprot_region_check_open(self);
+    if (result < 0) {
+        // what the key or the value runs has closed it
+    } else if (from.len != length) {
         PyErr_Format(PyExc_ValueError, "the slice has %zd bytes and the value %zd; a Region keeps its size", length,
                      from.len);
         result = -1;
@@ -241,7 +247,7 @@ static int store_slice(Region *self, PyObject *key, PyObject *value) {
     return result;
 }
 
-int memprot_region_store(Region *self, PyObject *key, PyObject *value) {
+static int memprot_region_store_inside(Region *self, PyObject *key, PyObject *value) {
     if (memprot_region_check_open(self) < 0)
         return -1;
     if (!value) {
@@ -264,8 +270,10 @@ int memprot_region_store(Region *self, PyObject *key, PyObject *value) {
         PyErr_Format(PyExc_ValueError, "%R is no byte; it must be 0 to 255", value);
         return -1;
     }
-    return store_byte(self, index, (unsigned char)byte, 0);
+    return memprot_region_check_open(self) < 0 ? -1 : store_byte(self, index, (unsigned char)byte, 0);
 }
+
+MEMPROT_CRITICAL(int, memprot_region_store, (Region * self, PyObject *key, PyObject *value), self, self, key, value)
 
 static int out_of_bounds(Region *self, Py_ssize_t offset, Py_ssize_t length) {
     if (offset >= 0 && length >= 0 && (size_t)offset <= self->size && (size_t)length <= self->size - (size_t)offset)
@@ -304,7 +312,7 @@ static int as_size(PyObject *value, Py_ssize_t *ret) {
     return *ret == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
-PyObject *memprot_region_read(Region *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+static PyObject *memprot_region_read_inside(Region *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     static const char *const names[2] = {"offset", "size"};
     PyObject *given[2] = {NULL, NULL};
     Py_ssize_t offset = 0, length;
@@ -321,7 +329,12 @@ PyObject *memprot_region_read(Region *self, PyObject *const *args, Py_ssize_t co
     return read_bytes(self, (size_t)offset, (size_t)length);
 }
 
-PyObject *memprot_region_write(Region *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
+MEMPROT_CRITICAL(PyObject *, memprot_region_read,
+                 (Region * self, PyObject *const *args, Py_ssize_t count, PyObject *keywords), self, self, args, count,
+                 keywords)
+
+static PyObject *memprot_region_write_inside(Region *self, PyObject *const *args, Py_ssize_t count,
+                                             PyObject *keywords) {
     static const char *const names[2] = {"offset", "data"};
     PyObject *given[2] = {NULL, NULL};
     Py_ssize_t offset;
@@ -342,9 +355,13 @@ PyObject *memprot_region_write(Region *self, PyObject *const *args, Py_ssize_t c
     return failed ? NULL : PyLong_FromSsize_t(written);
 }
 
+MEMPROT_CRITICAL(PyObject *, memprot_region_write,
+                 (Region * self, PyObject *const *args, Py_ssize_t count, PyObject *keywords), self, self, args, count,
+                 keywords)
+
 // ---- buffer protocol
 
-int memprot_region_get_buffer(Region *self, Py_buffer *view, int flags) {
+static int memprot_region_get_buffer_inside(Region *self, Py_buffer *view, int flags) {
     if (memprot_region_check_open(self) < 0)
         return -1;
     bool readonly = false;
@@ -360,9 +377,13 @@ int memprot_region_get_buffer(Region *self, Py_buffer *view, int flags) {
     return 0;
 }
 
+MEMPROT_CRITICAL(int, memprot_region_get_buffer, (Region * self, Py_buffer *view, int flags), self, self, view, flags)
+
 void memprot_region_release_buffer(Region *self, Py_buffer *view) {
     (void)view;
+    Py_BEGIN_CRITICAL_SECTION(self);
     self->exports--;
+    Py_END_CRITICAL_SECTION();
 }
 
 static PyMethodDef methods[] = {

@@ -1,6 +1,8 @@
 // One Region becomes two: nothing is moved, and at every moment somebody answers for each page.
 #include "region.h"
 
+#include "critical_section.h"
+
 #include "engine.h"
 
 #include "page.h"
@@ -62,7 +64,7 @@ static int split(Region *self, size_t first, Region *rest) {
     return 0;
 }
 
-PyObject *memprot_region_split(Region *self, PyObject *args) {
+static PyObject *memprot_region_split_inside(Region *self, PyObject *args) {
     Py_ssize_t first;
     Region *rest;
     if (memprot_region_check_open(self) < 0 || !PyArg_ParseTuple(args, "nO!:_split", &first, Py_TYPE(self), &rest))
@@ -83,3 +85,5 @@ PyObject *memprot_region_split(Region *self, PyObject *args) {
     memprot_region_link(rest);
     Py_RETURN_NONE;
 }
+
+MEMPROT_CRITICAL(PyObject *, memprot_region_split, (Region * self, PyObject *args), self, self, args)

@@ -1,5 +1,6 @@
 #include "stacks.h"
 
+#include "critical_section.h"
 #include "interpreter.h"
 
 // The innermost frames say where a block comes from; walking to the outermost one for each would cost more than the
@@ -17,19 +18,14 @@ struct stack {
     struct frame frames[];
 };
 
-// Written and read with the interpreter held; on builds without a global lock the lock below stands in for
-// it.
+// Written and read under the lock. A number is given out when its stack is complete, which then never changes: whoever
+// has one, a handler too, reads without.
 static struct stack *stacks[STACKS]; // [0] stays empty
 static uint32_t slots[SLOTS];        // open addressing by hash
 static uint32_t used = 1;
-#ifdef Py_GIL_DISABLED
-static PyMutex lock;
-#define LOCK()   PyMutex_Lock(&lock)
-#define UNLOCK() PyMutex_Unlock(&lock)
-#else
-#define LOCK()   ((void)0)
-#define UNLOCK() ((void)0)
-#endif
+static memprot_mutex lock;
+
+void memprot_stacks_init(void) { memprot_mutex_free_in_children(&lock); }
 
 static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
     struct frame frames[DEPTH];
@@ -72,13 +68,13 @@ uint32_t memprot_stack_capture(void) {
     for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous, depth++)
         hash += (uintptr_t)memprot_frame_instruction(frame) * multipliers[depth];
     hash ^= hash >> 32;
-    LOCK();
+    MEMPROT_LOCK(&lock);
     uint32_t slot = (uint32_t)hash % SLOTS, found;
     while ((found = slots[slot]) != 0 && stacks[found]->hash != hash)
         slot = (slot + 1) % SLOTS;
     if (!found)
         found = insert(thread, hash, slot);
-    UNLOCK();
+    MEMPROT_UNLOCK(&lock);
     return found;
 }
 

@@ -1,4 +1,4 @@
-// Addresses of code as (function, library, offset).
+// Addresses of code as (function, library, offset, position).
 #include "binding.h"
 #include "docstrings.h"
 
@@ -29,10 +29,13 @@ static PyObject *build_symbol(const struct memprot_symbol *symbol) {
     PyObject *function = none_or_text(symbol->function, decode_function);
     PyObject *library = none_or_text(symbol->library, PyUnicode_DecodeFSDefault);
     PyObject *offset = symbol->library ? PyLong_FromUnsignedLongLong(symbol->offset) : Py_NewRef(Py_None);
-    PyObject *result = function && library && offset ? PyTuple_Pack(3, function, library, offset) : NULL;
+    PyObject *position = symbol->has_position ? PyLong_FromUnsignedLongLong(symbol->position) : Py_NewRef(Py_None);
+    PyObject *result =
+        function && library && offset && position ? PyTuple_Pack(4, function, library, offset, position) : NULL;
     Py_XDECREF(function);
     Py_XDECREF(library);
     Py_XDECREF(offset);
+    Py_XDECREF(position);
     return result;
 }
 

@@ -79,7 +79,19 @@ static PyObject *unraisable_hook(PyObject *module, PyObject *unraisable) {
     return result;
 }
 
+// give_to_unraisable_hook(error, owner)
+static PyObject *give_to_unraisable_hook(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *error, *owner;
+    if (!PyArg_ParseTuple(args, "O!O:give_to_unraisable_hook", PyExc_BaseException, &error, &owner))
+        return NULL;
+    PyErr_Restore(Py_NewRef(Py_TYPE(error)), Py_NewRef(error), NULL);
+    PyErr_WriteUnraisable(owner);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+    {"give_to_unraisable_hook", give_to_unraisable_hook, METH_VARARGS, DOC_give_to_unraisable_hook},
     {"unraisable_hook", unraisable_hook, METH_O, DOC_unraisable_hook},
     {NULL, NULL, 0, NULL},
 };

@@ -1,6 +1,7 @@
 """A fault as data: the form in which other programs read it."""
 
 import signal
+import time
 from typing import TypeAlias
 
 from memprot.faults.mapped_file import MappedFile
@@ -41,6 +42,9 @@ def fault_document(record: FaultRecord, count: int = 1) -> dict[str, Json]:
         "native": [_native_frame(frame) for frame in record.native],
         "thread": {"id": record.thread.id, "name": record.thread.name},
         "mapping": None if record.mapping is None else _mapping(record.mapping),
+        "instruction": record.instruction,
+        "value": None if record.value is None else record.value.hex(),
+        "time": None if record.time is None else _time(record.time),
         "file": None if record.file is None else _file(record.file),
         "depth": record.depth,
     }
@@ -85,8 +89,19 @@ def _python_frame(frame: PythonFrame) -> Json:
     return {"file": frame.file, "line": frame.line, "function": frame.function}
 
 
+def _time(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09}Z"
+
+
 def _native_frame(frame: NativeFrame) -> Json:
-    return {"function": frame.function, "library": frame.library, "offset": frame.offset}
+    return {
+        "function": frame.function,
+        "library": frame.library,
+        "offset": frame.offset,
+        "file": frame.file,
+        "line": frame.line,
+    }
 
 
 def _file(file: MappedFile) -> Json:

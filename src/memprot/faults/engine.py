@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 import memprot._native as _native
+from memprot.faults import chronicle
 from memprot.faults.error import FaultError
 from memprot.faults.native_record import NativeRecord
 from memprot.faults.policy import policy_in_effect, verdict_of
+from memprot.faults.untold import log, raise_in_vain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,8 @@ def get_policy() -> ProcessPolicy:
 def add_listener(listener: Callable[[FaultRecord], object]) -> None:
     """Have ``listener`` called with each :class:`~memprot.faults.record.FaultRecord`, once.
 
-    It is called when the fault is raised, or by :func:`drain`, in the thread that does so.
+    It is called when the fault is raised, or by :func:`drain`, in the thread that does so. While there is a listener,
+    it is the one who tells what nobody raises: nothing goes to :mod:`logging` and ``sys.unraisablehook``.
 
     >>> def listener(record):
     ...     print(record.kind)
@@ -132,7 +133,7 @@ def reinstall() -> None:
 
 
 def drain() -> None:
-    """Tell the listeners of every fault that nobody has taken over yet, whoever it was meant for.
+    """Tell of every fault that nobody has taken over yet, whoever it was meant for.
 
     >>> drain()
     """
@@ -146,17 +147,14 @@ def _drain_untold() -> None:
 def _tell(items: list[_Item]) -> None:
     for item in items:
         if isinstance(item, tuple):
-            _notice(FaultError._from_native(item))
+            fault = FaultError._from_native(chronicle.keep(item))
+            _notice(fault)
+            if not _listeners and item[_POLICY] in (_LOG, _DISCARD):
+                log(fault)
+            elif not _listeners:
+                raise_in_vain(fault)
         else:
-            _raise_in_vain(item)
-
-
-def _raise_in_vain(error: BaseException) -> None:
-    """Tell of what there was to raise in a thread that will not raise it."""
-    report = SimpleNamespace(
-        exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__, err_msg=None, object=None
-    )
-    sys.unraisablehook(report)
+            raise_in_vain(item)
 
 
 def _notice(fault: FaultError) -> None:
@@ -177,7 +175,7 @@ def _error_from(items: list[_Item]) -> BaseException:
     faults: list[FaultError] = []
     raised = None
     for item in items:
-        error = item if isinstance(item, BaseException) else FaultError._from_native(item)
+        error = item if isinstance(item, BaseException) else FaultError._from_native(chronicle.keep(item))
         if isinstance(error, FaultError):
             faults.append(error)
         else:
@@ -197,7 +195,7 @@ def _error_from(items: list[_Item]) -> BaseException:
 
 def _decide(row: tuple[Any, ...]) -> tuple[bool, BaseException | None]:
     """Whether what an access has written stays, and what is raised of it."""
-    fault = FaultError._from_native(row)
+    fault = FaultError._from_native(chronicle.keep(row))
     _notice(fault)
     _, source, scope = row[_RULING]
     try:
@@ -214,6 +212,8 @@ def _decide(row: tuple[Any, ...]) -> tuple[bool, BaseException | None]:
         return False, fault
     if scope:
         _native.scope_remember(scope, fault)
+    if not _listeners:
+        log(fault)
     return verdict == "log", None
 
 
@@ -247,3 +247,8 @@ atexit.register(drain)
 
 
 _native.set_region_fault(FaultError._from_accessor)
+
+# What was recorded before a fork is raised after it, on both sides, and not in somebody's function for forks.
+os.register_at_fork(
+    before=_native.fault_withhold, after_in_parent=_native.fault_resume, after_in_child=_native.fault_resume
+)

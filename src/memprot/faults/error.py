@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from memprot._native import Region, region_at
 from memprot.faults.cause import cause_at
 from memprot.faults.mapped_file import explain_file, file_beneath
-from memprot.faults.native_record import ACCESSES, NO_KEY, as_record, cause_of, from_row, mapping_at
+from memprot.faults.native_record import ACCESSES, NO_KEY, cause_of, mapping_at
 
 if TYPE_CHECKING:
+    from traceback import StackSummary
+
+    from memprot.faults.late_record import LateRecord
     from memprot.faults.mapped_file import MappedFile
     from memprot.faults.native_record import Cause
     from memprot.faults.record import Access, FaultRecord, FaultThread, NativeFrame
@@ -46,6 +50,9 @@ class FaultError(Exception):
         partial: those bytes, where memprot's own accessors were reading; else None.
         others: further faults of the same thread that were raised together with this one.
 
+    It can be pickled and copied, whole: what is looked up late is looked up then. In another process, and in what
+    was pickled, ``region`` is None; a copy has the same Region.
+
     Example:
         >>> region = Region(4096, "r--")
         >>> try:
@@ -69,15 +76,16 @@ class FaultError(Exception):
     transferred: int | None = None
     partial: bytes | None = None
     others: tuple[FaultError, ...] = ()
-    _row: tuple[Any, ...] | None = None
+    _delivered: LateRecord | None = None
     _record: FaultRecord | None = None
     _beneath: MappedFile | None = None
+    _words: str | None = None
 
     @classmethod
-    def _from_native(cls, row: tuple[Any, ...]) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred, *_ = row
+    def _from_native(cls, late: LateRecord) -> FaultError:
+        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred, *_ = late.row
         self = cls()
-        self._row = row
+        self._delivered = late
         self.address = address
         self.access = ACCESSES[access]
         self.cause = cause_of(signal_number, guard, key)
@@ -143,15 +151,17 @@ class FaultError(Exception):
             self._beneath = file_beneath(mapping_at(self.address), self.address, code)
         if self._beneath is not None:
             self.file, self.file_size = self._beneath.path, self._beneath.size
+        if self._delivered is not None:
+            self._delivered.beneath = self._beneath
+
+    @property
+    def _row(self) -> tuple[Any, ...] | None:
+        return None if self._delivered is None else self._delivered.row
 
     @property
     def record(self) -> FaultRecord | None:
         """All that is known of the fault; None where memprot's own accessors met it."""
-        if self._record is None and self._row is not None:
-            self._record = as_record(from_row(self._row))
-            if self._beneath is not None:
-                self._record = self._record._replace(file=self._beneath)
-        return self._record
+        return self._record if self._delivered is None else self._delivered.record
 
     @property
     def mapping(self) -> Any:
@@ -168,12 +178,40 @@ class FaultError(Exception):
         """The thread that made the access: ``.id`` as the kernel numbers it, and ``.name``."""
         return self.record.thread if self.record else None
 
+    @property
+    def time(self) -> int | None:
+        """When it happened, in nanoseconds since 1970, as ``time.time_ns()``; None where an own accessor met it."""
+        return self.record.time if self.record else None
+
+    @property
+    def instruction(self) -> str | None:
+        """The machine instruction: disassembled where capstone is installed, else its bytes in hexadecimal."""
+        return self.record.instruction if self.record else None
+
+    @property
+    def value(self) -> bytes | None:
+        """The bytes that would have been written, where they can be told: the whole of what the instruction stores.
+
+        That includes what lies before ``address``, where the access was still allowed. Of an instruction that fills
+        (``rep stos``) it is the next element, of one that copies (``rep movs``) the next 64 bytes at most. None for a
+        read, and on aarch64.
+        """
+        return self.record.value if self.record else None
+
+    @property
+    def traceback(self) -> StackSummary | None:
+        """The Python lines that were running, outermost first, as :mod:`traceback` formats them; or None."""
+        return self.record.traceback if self.record else None
+
     def __str__(self) -> str:
+        if self._words is not None:
+            return self._words
         if self.args or self.address is None:
             return super().__str__()
         record = self.record
         size = "" if record is None or record.size is None else f" of {_bytes(record.size)}"
-        place = f"{self.access}{size} at {self.address:#x}"
+        by = "" if self.call is None else f" in {self.call} ({_bytes(self.transferred or 0)} moved before)"
+        place = f"{self.access}{size} at {self.address:#x}{by}"
         if record is not None and record.block is not None and record.distance is not None:
             past = record.distance >= 0
             where = f"{_bytes(abs(record.distance))} {'past the end' if past else 'before the start'}"
@@ -187,6 +225,22 @@ class FaultError(Exception):
         if record is not None and record.block is not None:
             return f"{place}, byte {self.offset} of {_bytes(record.block.nbytes)} whose protection forbids it"
         return f"{place}, where {_REASONS.get(self.cause or '', 'nothing allows it')}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in vars(self).items() if name not in ("region", "_delivered")}
+        state["_record"], state["_words"] = self.record, str(self)
+        return type(self), self.args, state
+
+    def __copy__(self) -> FaultError:
+        copy = type(self)(*self.args)
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def __deepcopy__(self, memo: dict[int, object]) -> FaultError:
+        copy = self.__copy__()
+        memo[id(self)] = copy
+        copy.others = tuple(deepcopy(other, memo) for other in self.others)
+        return copy
 
     def _join(self, later: FaultError) -> None:
         """Take along a fault that was found while this one was on its way."""

@@ -12,6 +12,8 @@ import memprot._native as _native
 from memprot.faults.array import find_array
 from memprot.faults.mapped_file import file_beneath
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, PythonFrame
+from memprot.faults.source_line import SourceLine
+from memprot.space.mapping import Mapping
 from memprot.space.maps import AddressSpace
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from memprot.faults.record import Access, FaultKind
-    from memprot.space.mapping import Mapping
 
 Cause = Literal["unmapped", "protection", "guard", "key", "bus"]
 
@@ -28,6 +29,7 @@ ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "execute")
 
 _SIGBUS: Final = int(signal.SIGBUS)
 NO_KEY: Final = -1
+NO_PROT: Final = -1
 
 
 class NativeRecord(NamedTuple):
@@ -39,7 +41,7 @@ class NativeRecord(NamedTuple):
 
     sequence: int
     thread: int
-    thread_name: str
+    thread_name: str  # empty for the main thread
     signal: int
     access: int
     address: int
@@ -57,6 +59,10 @@ class NativeRecord(NamedTuple):
     source: int = 0  # of the policy: the number of a scope, 0 the process, -1 the memory
     scope: int = 0  # the number of the thread's own scope, 0 where it had none
     faults: int = 1  # for how many it stands: those that went on with the same access, and those folded in
+    time: int | None = None  # nanoseconds since 1970
+    instruction: bytes | None = None  # from the faulting one on
+    value: bytes | None = None  # what would have been written at the operand's start
+    prot: int = NO_PROT  # of the page when it faulted
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
@@ -139,7 +145,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
         kind = "key"
     if block and native.guard:
         kind, distance = place_beside(native.address, *block[:2])
-    mapping = mapping_at(native.address)
+    mapping = mapping_at(native.address, native.prot)
     return FaultRecord(
         kind=kind,
         access=ACCESSES[native.access],
@@ -155,6 +161,9 @@ def as_record(native: NativeRecord) -> FaultRecord:
         mapping=mapping,
         key=None if native.key == NO_KEY else native.key,
         file=file_beneath(mapping, native.address, native.code) if kind == "bus" else None,
+        time=native.time,
+        code=native.instruction,
+        value=native.value,
     )
 
 
@@ -176,10 +185,11 @@ def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
     """
     frames = []
     for depth, address in enumerate(instructions):
-        function, library, offset = _native.symbol(address - (depth > 0))
+        function, library, offset, position = _native.symbol(address - (depth > 0))
         if offset is not None:
             offset += depth > 0
-        frames.append(NativeFrame(address, function, library, offset))
+        source = None if library is None or position is None else SourceLine(library, position)
+        frames.append(NativeFrame(address, function, library, offset, source))
     return tuple(frames)
 
 
@@ -189,16 +199,25 @@ def _named_block(start: int, size: int, stack: int) -> Block:
     return Block(start, size, allocated, dtype, shape, name)
 
 
-def mapping_at(address: int) -> Mapping | None:
-    """The mapping that holds an address; None where there is none, or nobody can tell.
+def mapping_at(address: int, prot: int = NO_PROT) -> Mapping | None:
+    """The mapping that holds an address, with the protection that it had; None where there is none, or nobody can tell.
+
+    Parameters:
+        address: any.
+        prot: what its page was protected with; as it is now when that is not given.
 
     >>> mapping_at(0) is None
     True
     """
     try:
-        return AddressSpace().find(address)
+        now = AddressSpace().find(address)
     except OSError:  # no descriptor is left, or /proc is not mounted: unknown, and the fault is told all the same
         return None
+    if now is None or prot in (NO_PROT, now.prot):
+        return now
+    return Mapping(
+        now.start, now.stop, prot, now.shared, now.offset, now.device, now.inode, now.path, now.deleted, now.kind
+    )
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -216,10 +235,30 @@ def _running_frames() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _thread_name(native: NativeRecord) -> str | None:
+def with_thread_name(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row whose thread has the name that Python knows it by, if it does, instead of the kernel's.
+
+    It must be asked while the thread runs. The row of the main thread stays as it is: that one does not end.
+
+    >>> import threading
+    >>> row = (1, threading.get_native_id(), "python", 11)
+    >>> with_thread_name(row)[2:]
+    ('MainThread', 11)
+    """
+    if not row[2]:
+        return row
+    name = _python_thread_name(row[1])
+    return row if name is None else (*row[:2], name, *row[3:])
+
+
+def _python_thread_name(thread: int) -> str | None:
     threading = sys.modules.get("threading")
-    if threading is not None:
-        for thread in threading.enumerate():
-            if thread.native_id == native.thread:
-                return str(thread.name)
-    return "MainThread" if native.thread == os.getpid() else native.thread_name or None
+    known = () if threading is None else threading.enumerate()
+    return next((str(one.name) for one in known if one.native_id == thread), None)
+
+
+def _thread_name(native: NativeRecord) -> str | None:
+    if native.thread_name:
+        return native.thread_name
+    found = _python_thread_name(native.thread)
+    return "MainThread" if found is None and native.thread == os.getpid() else found

@@ -1,9 +1,17 @@
 """What is known of one fault: the access, the block it missed, and who was running."""
 
-import os
-from typing import Literal, NamedTuple, Protocol
+from __future__ import annotations
 
-from memprot.faults.mapped_file import MappedFile
+import os
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from memprot.faults.disassembly import disassemble
+
+if TYPE_CHECKING:
+    from traceback import StackSummary
+
+    from memprot.faults.mapped_file import MappedFile
+    from memprot.faults.source_line import SourceLine
 
 __all__ = [
     "Access",
@@ -80,6 +88,7 @@ class NativeFrame(NamedTuple):
         function: the symbol it lies in.
         library: the file it lies in.
         offset: from the start of the function, or of the library where no function is known, in bytes.
+        source: the line it was compiled from, looked up when :attr:`file` or :attr:`line` is asked for.
 
     >>> str(NativeFrame(0x7F0000001234, "convolve", "/app/libfoo.so", 0x4C))
     'libfoo.so: convolve+0x4c'
@@ -89,6 +98,25 @@ class NativeFrame(NamedTuple):
     function: str | None
     library: str | None
     offset: int | None
+    source: SourceLine | None = None
+
+    @property
+    def file(self) -> str | None:
+        """The source file, as the compiler was given it; None without debug information.
+
+        >>> NativeFrame(0x7F0000001234, "convolve", "/app/libfoo.so", 0x4C).file is None
+        True
+        """
+        return None if self.source is None else self.source.file
+
+    @property
+    def line(self) -> int | None:
+        """The line in that file, from 1 on; None without debug information.
+
+        >>> NativeFrame(0x7F0000001234, "convolve", "/app/libfoo.so", 0x4C).line is None
+        True
+        """
+        return None if self.source is None else self.source.line
 
     def __str__(self) -> str:
         beyond = "" if self.offset is None else f"+{self.offset:#x}"
@@ -156,6 +184,11 @@ class FaultRecord(NamedTuple):
         key: the protection key that forbade it.
         file: the file beneath, where the kernel could not give the page.
         depth: how many Python frames were on a stack that ran out; 0 for a thread without Python.
+        time: when it happened, in nanoseconds since 1970, as ``time.time_ns()`` counts them.
+        code: the machine code from the faulting instruction on, at most 16 bytes.
+        value: the bytes that the instruction would have stored, all of its operand: also those that lie before
+            ``address``, where the access was allowed. Of ``rep stos`` the next element, of ``rep movs`` the next
+            64 bytes at most.
 
     >>> thread = FaultThread(4242, "MainThread")
     >>> FaultRecord("unmapped", "read", 8, 0, None, False, 11, None, None, (), thread, None).kind
@@ -177,3 +210,37 @@ class FaultRecord(NamedTuple):
     key: int | None = None
     file: MappedFile | None = None
     depth: int | None = None
+    time: int | None = None
+    code: bytes | None = None
+    value: bytes | None = None
+
+    @property
+    def instruction(self) -> str | None:
+        """The faulting instruction as text: disassembled where capstone is installed, else its bytes in hexadecimal.
+
+        >>> thread = FaultThread(4242, "MainThread")
+        >>> record = FaultRecord("bus", "read", 8, 0, None, False, 7, None, None, (), thread, None)
+        >>> record.instruction is None, record._replace(code=b"").instruction is None
+        (True, True)
+        """
+        address = self.native[0].address if self.native else 0
+        return disassemble(self.code, address) if self.code else None
+
+    @property
+    def traceback(self) -> StackSummary | None:
+        """The Python lines that were running, as :mod:`traceback` has them: outermost first, with their source.
+
+        >>> thread = FaultThread(4242, "MainThread")
+        >>> lines = (PythonFrame("app.py", 12, "inner"), PythonFrame("app.py", 20, "<module>"))
+        >>> record = FaultRecord("bus", "read", 8, 0, None, False, 7, None, lines, (), thread, None)
+        >>> print("".join(record.traceback.format()), end="")
+          File "app.py", line 20, in <module>
+          File "app.py", line 12, in inner
+        """
+        if self.python is None:
+            return None
+        # Here, because few programs look at it and importing it takes longer than a fault.
+        from traceback import FrameSummary, StackSummary
+
+        frames = (FrameSummary(*frame, lookup_line=False) for frame in reversed(self.python))
+        return StackSummary.from_list(frames)

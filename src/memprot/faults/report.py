@@ -1,6 +1,7 @@
 """One fault as a page for people."""
 
 import linecache
+import os
 from collections.abc import Iterable, Mapping
 
 from memprot.faults.document import signal_name
@@ -10,6 +11,7 @@ from memprot.faults.mapped_file import explain_file
 from memprot.faults.origin import program_frame
 from memprot.faults.record import Block, FaultRecord, NativeFrame, PythonFrame, Where
 from memprot.faults.sketch import sketch
+from memprot.faults.value import describe_value
 from memprot.printable import printable
 
 __all__ = ["render", "wants_color"]
@@ -40,7 +42,7 @@ def render(record: FaultRecord, policy: str, ink: Ink) -> str:
     sections = [
         _array(record),
         _running(record),
-        _native(record.native),
+        _native(record),
         _place(record),
     ]
     lines = [ink.line(("bold red", f"memprot: {headline(record)}"))]
@@ -112,12 +114,38 @@ def _running(record: FaultRecord) -> _Section:
     return lines + _more(len(outer) - _CALLERS)
 
 
-def _native(frames: tuple[NativeFrame, ...]) -> _Section:
-    lines = [
-        _labelled("native" if i == 0 else "", ("cyan" if i == 0 else "dim", printable(str(frame))))
-        for i, frame in enumerate(frames[:_NATIVE_FRAMES])
-    ]
-    return lines + _more(len(frames) - _NATIVE_FRAMES)
+def _native(record: FaultRecord) -> _Section:
+    lines: _Section = []
+    for depth, frame in enumerate(record.native[:_NATIVE_FRAMES]):
+        source = _native_source(frame)
+        place = f", {source}" if source else ""
+        lines.append(
+            _labelled("" if depth else "native", ("dim" if depth else "cyan", printable(str(frame))), ("dim", place))
+        )
+        if depth == 0:
+            lines += _machine(record)
+    return lines + _more(len(record.native) - _NATIVE_FRAMES)
+
+
+def _native_source(frame: NativeFrame) -> str:
+    if frame.file is None:
+        return ""
+    path = display_path(frame.file)
+    return f"{os.path.basename(path) if os.path.isabs(path) else path}:{frame.line}"
+
+
+def _machine(record: FaultRecord) -> _Section:
+    """The instruction, the line it was compiled from, and what it was about to write."""
+    frame = record.native[0]
+    lines = []
+    if frame.file is not None and frame.line is not None:
+        lines += _source(PythonFrame(frame.file, frame.line, ""))
+    if record.instruction is not None:
+        lines.append(_indented(("plain", printable(record.instruction))))
+    if record.value is not None:
+        dtype = None if record.block is None else record.block.dtype
+        lines.append(_indented(("dim", "writing "), ("plain", printable(describe_value(record.value, dtype)))))
+    return lines
 
 
 def _place(record: FaultRecord) -> _Section:

@@ -14,6 +14,7 @@ from memprot.faults.mapped_file import file_beneath
 from memprot.faults.native_record import ACCESSES, place_beside, python_frames
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame
 from memprot.faults.report import render, wants_color
+from memprot.faults.source_line import SourceLine
 from memprot.printable import printable
 from memprot.run import stderr
 from memprot.run.json_text import json_text
@@ -97,6 +98,9 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
         key=evidence["key"],
         file=file_beneath(mapping, address, evidence["code"], os.getppid()) if kind == "bus" else None,
         depth=evidence.get("depth"),
+        time=evidence["time"],
+        code=bytes.fromhex(evidence["machine_code"]) or None,
+        value=bytes.fromhex(evidence["value"]) or None,
     )
 
 
@@ -111,17 +115,18 @@ def _thread_name(evidence: Evidence) -> str | None:
 def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFrame]:
     for depth, address in enumerate(instructions):
         mapping = layout.find(address)
-        function, library, offset = None, None, None
+        function, library, offset, source = None, None, None, None
         if mapping is not None and mapping.path is not None and not mapping.path.startswith("["):
             behind_call = depth > 0
             try:
-                function, library, offset = _native.symbol_at_file_offset(
+                function, library, offset, position = _native.symbol_at_file_offset(
                     mapping.path, address - behind_call - mapping.start + mapping.offset
                 )
                 offset += behind_call
+                source = None if position is None else SourceLine(library, position)
             except OSError:
                 library, offset = mapping.path, None  # deleted or replaced since: its symbols are gone
-        yield NativeFrame(address, function, library, offset)
+        yield NativeFrame(address, function, library, offset, source)
 
 
 def _appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
