@@ -54,12 +54,14 @@ static enum memprot_bus_opening continue_hole(const siginfo_t *info, const struc
 
 // May run in a signal handler.
 bool memprot_fault_recover_bus(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
-                               const struct memprot_ruling *ruling) {
+                               const struct memprot_ruling *ruling, bool others_may) {
     uintptr_t address = (uintptr_t)info->si_addr;
     struct memprot_let_through opened = {.overlay = NULL};
     struct memprot_overlay *owner = is_foreign(overlay, address) ? NULL : overlay;
-    if (!owner && !memprot_scope_is_any_open())
-        return false; // only a scope answers for files that the program has mapped by itself
+    // Only a scope answers for files that the program has mapped by itself; and for a thread without one, that of
+    // another thread does where nobody else may.
+    if (!owner && (!memprot_scope_is_any_open() || (ruling->scope == 0 && others_may)))
+        return false;
     enum memprot_access access = memprot_context_access(context, address);
     if (continue_hole(info, owner, access) == MEMPROT_BUS_OPENED)
         return true;
