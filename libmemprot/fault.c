@@ -21,6 +21,7 @@
 #include "page_key.h"
 #include "ranges.h"
 #include "record_instruction.h"
+#include "signal_calls.h"
 #include "vector_register.h"
 #include "write_back.h"
 
@@ -338,6 +339,7 @@ void memprot_fault_prepare(void) {
 }
 
 int memprot_fault_install(void) {
+    memprot_handlers_settle();
     memprot_fault_prepare();
     memprot_backtrace_prepare();
     return memprot_chain_install(handle, SIGSEGV) < 0 ? -1 : memprot_chain_install(handle, SIGBUS);
