@@ -67,8 +67,13 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
     uintptr_t start = overlay->start + first * size;
     uint8_t prot = overlay->prot[first], how = overlay->key[first];
     keep |= how & MEMPROT_PAGE_KEPT;
-    if (overlay->backing == MEMPROT_BACKING_GUARD)
-        return memprot_guard_pages_install(start, count * size);
+    if (overlay->backing == MEMPROT_BACKING_GUARD) {
+        if (memprot_guard_pages_install(start, count * size) < 0)
+            return NOT_CLOSED;
+        return how & MEMPROT_PAGE_UNDER_OWN_KEY
+                   ? memprot_protect_under_key(start, count * size, PROT_READ | PROT_WRITE, 0)
+                   : CLOSED;
+    }
     if (how & MEMPROT_PAGE_AS_IT_IS)
         return memprot_mprotect(start, count * size, prot);
     if (overlay->backing == MEMPROT_BACKING_PRIVATE)
