@@ -158,19 +158,26 @@ static bool is_return_address(const ucontext_t *context, uintptr_t slot, struct 
            is_behind_call(context, ret->back, ret->stack, NULL);
 }
 
-// Where a jump was made from is not known. Whoever called that function is, by its frame pointer if it has one, or else
-// by the first return address on the stack. May run in a signal handler.
-static bool find_caller(const ucontext_t *context, struct memprot_call_site *ret) {
-    uintptr_t stack = memprot_context_stack(context), frame;
+// May run in a signal handler.
+bool memprot_call_site_find_caller(const ucontext_t *context, struct memprot_call_site *ret) {
+    uintptr_t stack = (uintptr_t)context->uc_mcontext.gregs[REG_RSP], frame;
     *ret = (struct memprot_call_site){.frame = (uintptr_t)context->uc_mcontext.gregs[REG_RBP]};
     if (is_return_address(context, stack, ret))
         return true;
     uintptr_t base = ret->frame;
-    if (base >= stack && base % sizeof base == 0 && load_word(base, &frame) &&
-        is_return_address(context, base + sizeof base, ret)) {
-        ret->frame = frame;
+    if (base < stack || base % sizeof base != 0 || !load_word(base, &frame) ||
+        !is_return_address(context, base + sizeof base, ret))
+        return false;
+    ret->frame = frame;
+    return true;
+}
+
+// Where a jump was made from is not known. Whoever called that function is, by its frame pointer if it has one, or else
+// by the first return address on the stack. May run in a signal handler.
+static bool search_caller(const ucontext_t *context, struct memprot_call_site *ret) {
+    if (memprot_call_site_find_caller(context, ret))
         return true;
-    }
+    uintptr_t stack = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
     for (int word = 1; word < WORDS_SEARCHED; word++) {
         if (is_return_address(context, stack + (uintptr_t)word * sizeof stack, ret))
             return true;
@@ -179,14 +186,17 @@ static bool find_caller(const ucontext_t *context, struct memprot_call_site *ret
 }
 
 // May run in a signal handler.
-static void pretend(ucontext_t *context, uintptr_t instruction, uintptr_t stack, uintptr_t frame) {
-    context->uc_mcontext.gregs[REG_RIP] = (greg_t)instruction;
-    context->uc_mcontext.gregs[REG_RSP] = (greg_t)stack;
-    context->uc_mcontext.gregs[REG_RBP] = (greg_t)frame;
+void memprot_call_site_take(const ucontext_t *context, struct memprot_call_site *ret) {
+    const greg_t *gregs = context->uc_mcontext.gregs;
+    *ret = (struct memprot_call_site){(uintptr_t)gregs[REG_RIP], (uintptr_t)gregs[REG_RSP], (uintptr_t)gregs[REG_RBP]};
 }
 
 // May run in a signal handler.
-static uintptr_t frame_of(const ucontext_t *context) { return (uintptr_t)context->uc_mcontext.gregs[REG_RBP]; }
+void memprot_call_site_pretend(ucontext_t *context, const struct memprot_call_site *site) {
+    context->uc_mcontext.gregs[REG_RIP] = (greg_t)site->back;
+    context->uc_mcontext.gregs[REG_RSP] = (greg_t)site->stack;
+    context->uc_mcontext.gregs[REG_RBP] = (greg_t)site->frame;
+}
 
 #elif defined(__aarch64__)
 
@@ -226,7 +236,7 @@ void memprot_call_site_return(ucontext_t *context, const struct memprot_call_sit
 }
 
 // By the link register, or else by the frame record. May run in a signal handler.
-static bool find_caller(const ucontext_t *context, struct memprot_call_site *ret) {
+bool memprot_call_site_find_caller(const ucontext_t *context, struct memprot_call_site *ret) {
     uintptr_t target, frame = context->uc_mcontext.regs[FRAME];
     *ret = (struct memprot_call_site){
         .back = context->uc_mcontext.regs[LINK], .stack = context->uc_mcontext.sp, .frame = frame};
@@ -237,29 +247,36 @@ static bool find_caller(const ucontext_t *context, struct memprot_call_site *ret
 }
 
 // May run in a signal handler.
-static void pretend(ucontext_t *context, uintptr_t instruction, uintptr_t stack, uintptr_t frame) {
-    context->uc_mcontext.pc = instruction;
-    context->uc_mcontext.sp = stack;
-    context->uc_mcontext.regs[FRAME] = frame;
+static bool search_caller(const ucontext_t *context, struct memprot_call_site *ret) {
+    return memprot_call_site_find_caller(context, ret);
 }
 
 // May run in a signal handler.
-static uintptr_t frame_of(const ucontext_t *context) { return context->uc_mcontext.regs[FRAME]; }
+void memprot_call_site_take(const ucontext_t *context, struct memprot_call_site *ret) {
+    *ret =
+        (struct memprot_call_site){context->uc_mcontext.pc, context->uc_mcontext.sp, context->uc_mcontext.regs[FRAME]};
+}
+
+// May run in a signal handler.
+void memprot_call_site_pretend(ucontext_t *context, const struct memprot_call_site *site) {
+    context->uc_mcontext.pc = site->back;
+    context->uc_mcontext.sp = site->stack;
+    context->uc_mcontext.regs[FRAME] = site->frame;
+}
 
 #endif
 
 // The unwinder knows nothing about what is no code, and would read it. So it is shown the caller, as if control were
 // still in the call. May run in a signal handler.
 uint32_t memprot_call_site_backtrace(ucontext_t *context, uintptr_t *pcs, uint32_t capacity) {
-    struct memprot_call_site site;
-    if (!memprot_call_site_find(context, &site) && !find_caller(context, &site))
+    struct memprot_call_site start, site;
+    if (!memprot_call_site_find(context, &site) && !search_caller(context, &site))
         return 0;
-    pcs[0] = site.back;
-    uintptr_t instruction = *memprot_context_instruction(context);
-    uintptr_t stack = memprot_context_stack(context), frame = frame_of(context);
-    pretend(context, site.back - 1, site.stack, site.frame);
-    uint32_t count = memprot_backtrace(site.back - 1, pcs, capacity);
-    pretend(context, instruction, stack, frame);
+    memprot_call_site_take(context, &start);
+    struct memprot_call_site call = {site.back - 1, site.stack, site.frame};
+    memprot_call_site_pretend(context, &call);
+    uint32_t count = memprot_backtrace(call.back, pcs, NULL, capacity, NULL);
+    memprot_call_site_pretend(context, &start);
     pcs[0] = site.back;
     return count;
 }

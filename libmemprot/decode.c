@@ -15,6 +15,7 @@ bool memprot_decode_operand(const void *code, size_t available, const ucontext_t
 
 #else
 
+#include "decode_mask.h"
 #include "decode_size.h"
 
 #include <string.h>
@@ -37,7 +38,6 @@ struct decoder {
     uint8_t register_extension, index_extension, base_extension;
     bool repeat;
     bool address_size_prefix;
-    bool masked;
     struct memprot_operand operands[2];
     size_t operand_count;
 };
@@ -171,7 +171,7 @@ static bool take_evex_opcode(struct decoder *decoder) {
     instruction->prefix = payload[1] & 3;
     instruction->vector_length = vector_lengths[payload[2] >> 5 & 3];
     instruction->broadcast = payload[2] & 0x10;
-    decoder->masked = payload[2] & 7;
+    instruction->mask = payload[2] & 7;
     decoder->register_extension = (payload[0] & 0x80 ? 0 : 8) | (payload[0] & 0x10 ? 0 : 16);
     decoder->index_extension = payload[0] & 0x40 ? 0 : 8;
     decoder->base_extension = payload[0] & 0x20 ? 0 : 8;
@@ -360,10 +360,13 @@ bool memprot_decode_operand(const void *code, size_t available, const ucontext_t
         .available = available < MEMPROT_INSTRUCTION_MAX ? available : MEMPROT_INSTRUCTION_MAX,
         .context = context,
     };
-    if (!take_opcode(&decoder) || decoder.masked)
+    if (!take_opcode(&decoder))
         return false;
     bool one_byte = decoder.instruction.map == MEMPROT_MAP_ONE_BYTE;
     if (!(one_byte ? add_one_byte_operands(&decoder) : add_modrm_operand(&decoder)))
+        return false;
+    if (decoder.instruction.mask &&
+        !memprot_decode_mask(context, &decoder.instruction, &decoder.operands[0].address, &decoder.operands[0].size))
         return false;
     if (!select_operand(&decoder, fault_address, ret))
         return false;

@@ -31,9 +31,9 @@ struct memprot_operand {
 /// holds
 /// @p fault_address. A rep cmps or rep scas answers with the element it stopped at, as its data decides how
 /// far it would have gone. Everything that is not certain is answered with false: instructions whose reach
-/// depends on a mask (masked AVX-512, maskmov, gather, scatter, xsave), a page fault outside the decoded
-/// operand, and all of aarch64. Where the CPU names no address (a general protection fault), a single operand
-/// is answered unchecked.
+/// depends on a mask (maskmov, gather, scatter, xsave; AVX-512 but for moves whose elements are neighbours), a page
+/// fault outside the decoded operand, and all of aarch64. Where the CPU names no address (a general protection fault),
+/// a single operand is answered unchecked.
 ///
 /// May run in a signal handler. Source: Intel SDM volume 2, chapters 2 and 3 to 6.
 /// @param code The instruction's bytes, copied beforehand from the saved program counter.

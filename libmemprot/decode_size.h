@@ -40,6 +40,10 @@ struct memprot_instruction {
     bool broadcast;
     /// Bytes; 0 for the reserved encoding.
     size_t vector_length;
+    /// Of the opmask register that says which elements take part; 0: all of them do.
+    uint8_t mask;
+    /// Bytes of the vector before the first element that takes part.
+    size_t skipped;
 };
 
 /// @return The size of the memory operand that ModRM names, in bytes; 0 when it has none or it is not known.

@@ -63,6 +63,7 @@ static size_t give(const struct store *store, uint64_t value, size_t size) {
 
 // May run in a signal handler.
 static size_t give_vector(const struct store *store, size_t skipped) {
+    skipped += store->instruction->skipped;
     uint8_t whole[MEMPROT_VECTOR_MAX];
     size_t size = store->operand->size;
     if (skipped + size > sizeof whole ||

@@ -13,6 +13,7 @@
 #include "fault_key.h"
 #include "forbidden.h"
 #include "guard.h"
+#include "interrupted_stack.h"
 #include "key_rights.h"
 #include "overlay_close.h"
 #include "own_maps.h"
@@ -79,13 +80,12 @@ void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, uc
     memprot_record_instruction(record, context);
     if (memprot_fault_in_main_thread() || prctl(PR_GET_NAME, record->name) < 0)
         record->name[0] = '\0';
-    uintptr_t instruction = *memprot_context_instruction(context);
     if (record->access == MEMPROT_EXECUTE) {
-        record->pc[0] = instruction;
+        record->pc[0] = *memprot_context_instruction(context);
         record->pcs = 1;
         record->pcs += memprot_call_site_backtrace(context, &record->pc[1], MEMPROT_RECORD_PCS - 1);
     } else {
-        record->pcs = memprot_backtrace(instruction, record->pc, MEMPROT_RECORD_PCS);
+        record->pcs = memprot_interrupted_stack(context, record->pc, MEMPROT_RECORD_PCS);
     }
 }
 
@@ -298,6 +298,8 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     if (info->si_signo == SIGBUS && info->si_code == BUS_ADRALN)
         memprot_context_allow_misaligned();
     uintptr_t fixup = info->si_code > 0 ? memprot_access_fixup(*memprot_context_instruction(context)) : 0;
+    if (!fixup && info->si_code > 0)
+        memprot_backtrace_give_up(signal);
     if (fixup || info->si_code <= 0 || self.inside || memprot_bus_is_early(info)) {
         if (fixup)
             fail_accessor(signal, info, context, fixup);

@@ -96,8 +96,8 @@ static bool has_more(const struct memprot_transfer *transfer, const struct stat 
 
 // Whether the kernel would have taken more. May run in a signal handler.
 static bool takes_more(const struct memprot_transfer *transfer, const struct stat *status, size_t distance) {
-    if (!S_ISFIFO(status->st_mode) && !S_ISSOCK(status->st_mode))
-        return distance < memprot_page_size();
+    if (S_ISREG(status->st_mode) || S_ISBLK(status->st_mode))
+        return distance < memprot_page_size(); // files take all
     if (S_ISSOCK(status->st_mode) && !is_stream(transfer->fd))
         return false;
     struct pollfd waiting = {.fd = transfer->fd, .events = POLLOUT};
@@ -138,7 +138,7 @@ static void fill(struct memprot_record *record, const struct memprot_transfer *t
         record->name[0] = '\0';
     record->call = transfer->call;
     record->transferred = transfer->done > 0 ? transfer->done : 0;
-    record->pcs = memprot_backtrace(transfer->caller, record->pc, MEMPROT_RECORD_PCS);
+    record->pcs = memprot_backtrace(transfer->caller, record->pc, NULL, MEMPROT_RECORD_PCS, NULL);
 }
 
 // May run in a signal handler.

@@ -152,17 +152,15 @@ static bool see(const struct memprot_scope *scope, struct seen *ret) {
 
 enum { NOWHERE = -1 };
 
-// How far out in the calling thread's chain a context is: 0 the innermost. Every context is the innermost of threads
-// that have none. May run in a signal handler.
+// How far out in the calling thread's chain a context is: 0 the innermost, and where threads have no chains. May run in a
+// signal handler.
 static int depth_of(uintptr_t context, memprot_outer_context *outer) {
-    uintptr_t at = outer ? (*outer)(0) : 0;
-    if (at == 0 || context == 0)
-        return 0;
+    uintptr_t at = outer ? (*outer)(0) : context;
     for (int depth = 0; at != 0; depth++, at = (*outer)(at)) {
         if (at == context)
             return depth;
     }
-    return NOWHERE;
+    return outer ? NOWHERE : 0;
 }
 
 // May run in a signal handler.

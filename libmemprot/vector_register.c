@@ -10,14 +10,20 @@ bool memprot_vector_register_read(const ucontext_t *context, unsigned number, si
     return false;
 }
 
+// May run in a signal handler.
+bool memprot_mask_register_read(const ucontext_t *context, unsigned number, uint64_t *ret) {
+    (void)context, (void)number, (void)ret;
+    return false;
+}
+
 #else
 
 #include <cpuid.h>
 #include <string.h>
 
-// The parts of the saved state, by the bits that stand for them: the second 16 bytes of the first 16 registers, their
-// upper 32 bytes, and the whole of the other 16 registers.
-enum part { YMM_HIGH = 2, ZMM_HIGH = 6, HIGH_ZMM = 7, PARTS };
+// The parts of the saved state, by the bits that stand for them: the second 16 bytes of the first 16 registers, the
+// opmask registers, the upper 32 bytes of the first 16, and the whole of the other 16.
+enum part { YMM_HIGH = 2, OPMASK = 5, ZMM_HIGH = 6, HIGH_ZMM = 7, PARTS };
 
 // What the kernel adds to the frame.
 enum { XMM = 160, SOFTWARE_BYTES = 464, HEADER = 512, MAGIC = 0x46505853 };
@@ -25,7 +31,7 @@ enum { XMM = 160, SOFTWARE_BYTES = 464, HEADER = 512, MAGIC = 0x46505853 };
 static size_t offsets[PARTS]; // 0 where the processor has no such part
 
 void memprot_vector_register_prepare(void) {
-    static const enum part parts[] = {YMM_HIGH, ZMM_HIGH, HIGH_ZMM};
+    static const enum part parts[] = {YMM_HIGH, OPMASK, ZMM_HIGH, HIGH_ZMM};
     if (offsets[YMM_HIGH])
         return;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -68,6 +74,15 @@ bool memprot_vector_register_read(const ucontext_t *context, unsigned number, si
             return false;
     }
     memcpy(ret, whole, size);
+    return true;
+}
+
+// May run in a signal handler.
+bool memprot_mask_register_read(const ucontext_t *context, unsigned number, uint64_t *ret) {
+    uint8_t bytes[sizeof *ret];
+    if (!context->uc_mcontext.fpregs || !read_part(context, OPMASK, sizeof bytes * number, sizeof bytes, bytes))
+        return false;
+    memcpy(ret, bytes, sizeof bytes);
     return true;
 }
 

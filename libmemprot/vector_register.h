@@ -18,3 +18,7 @@ void memprot_vector_register_prepare(void);
 /// @param size At most MEMPROT_VECTOR_MAX.
 /// @return Whether all of it was saved; else @p ret is not written.
 bool memprot_vector_register_read(const ucontext_t *context, unsigned number, size_t size, uint8_t *ret);
+
+/// Reads an opmask register of the interrupted code. May run in a signal handler.
+/// @param number 0 to 7.
+bool memprot_mask_register_read(const ucontext_t *context, unsigned number, uint64_t *ret);

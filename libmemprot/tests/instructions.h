@@ -79,4 +79,4 @@ enum needs { ANY_CPU, AVX, AVX2, AVX512 };
     X(evex_broadcast, "vaddpd 8(%%rdi)%{1to8%}, %%zmm0, %%zmm0", AVX512, 8, 8, 1)                                      \
     X(evex_scalar, "vaddss 4(%%rdi), %%xmm0, %%xmm16", AVX512, 4, 4, 1)                                                \
     X(evex_narrowing, "vpmovqd %%zmm0, 0x20(%%rdi)", AVX512, 32, 0x20, 1)                                              \
-    X(evex_masked, "kxnorw %%k1, %%k1, %%k1; vmovups %%zmm0, (%%rdi)%{%%k1%}", AVX512, 0, 0, 1)
+    X(evex_masked, "kxnorw %%k1, %%k1, %%k1; vmovups %%zmm0, (%%rdi)%{%%k1%}", AVX512, 64, 0, 1)

@@ -2,6 +2,7 @@
 // handler with what each instruction is known to do.
 #include "check.h"
 #include "decode.h"
+#include "vector_register.h"
 
 #if !defined(__x86_64__)
 
@@ -251,8 +252,8 @@ static void test_an_instruction_that_cannot_be_fetched_is_not_decoded(void) {
 }
 
 static void test_bytes_that_were_not_read_are_not_decoded(void) {
-    static const uint8_t code[] = {0x66, 0x41, 0xc7, 0x84, 0x90,
-                                   0x44, 0x33, 0x22, 0x11}; // movw $., 0x11223344(r8+4rdx)
+    static const uint8_t code[] = {0x66, 0x41, 0xc7, 0x84, 0x90, 0x44,
+                                   0x33, 0x22, 0x11, 0x34, 0x12}; // movw $0x1234, 0x11223344(r8+4rdx)
     ucontext_t context = {0};
     struct memprot_operand operand = {0};
     for (size_t available = 0; available < sizeof code; available++)
@@ -290,6 +291,7 @@ int main(void) {
         perror("test_decode");
         return TEST_FAILED;
     }
+    memprot_vector_register_prepare();
     lower_border = pages + 2 * PAGE;
     upper_border = pages + 3 * PAGE;
     test_each_instruction_has_its_size_and_address();

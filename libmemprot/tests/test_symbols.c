@@ -108,7 +108,7 @@ static void test_a_line_of_maps_gives_what_the_process_gives(void) {
     bool found = false;
     while (maps && !found && fgets(line, sizeof line, maps))
         found = sscanf(line, "%lx-%lx %*s %lx", &start, &stop, &offset) == 3 && start <= pc && pc < stop;
-    struct memprot_symbol symbol = {NULL, NULL, 0};
+    struct memprot_symbol symbol = {0};
     CHECK(found && memprot_symbol_find_at_file_offset(executable, pc - start + offset, &symbol), "not found");
     CHECK_SYMBOL(symbol, "only_static", executable, 1);
     if (maps)

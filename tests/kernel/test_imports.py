@@ -195,6 +195,17 @@ def test_a_thread_that_waits_in_a_call_can_be_cancelled(build: Build) -> None:
     os.close(writing)
 
 
+def test_a_thread_without_python_leaves_its_fault_to_the_scope(build: Build, region: Region) -> None:
+    library = ctypes.CDLL(str(build("reader.c")))
+    fd, address = protected_end(region)
+    with pytest.raises(FaultError) as caught, catch_faults():
+        assert library.reader_read_elsewhere(fd, ctypes.c_void_p(address), region.size) == PAGE_SIZE
+    assert (caught.value.call, caught.value.transferred) == ("read", PAGE_SIZE)
+    assert caught.value.thread is not None
+    assert caught.value.thread.id != threading.get_native_id()
+    os.close(fd)
+
+
 def test_threads_call_while_slots_change(build: Build, region: Region) -> None:
     """Whatever a thread finds in a slot leads to the same function in the end."""
     reading, writing = os.pipe()

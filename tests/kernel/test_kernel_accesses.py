@@ -247,6 +247,46 @@ def test_memory_that_may_be_read_is_written_from(region: Region, view: memoryvie
         assert os.write(pipe[1], view[:100]) == 100
 
 
+def test_a_buffered_reader_copies_itself_or_has_the_kernel_do_it(region: Region, view: memoryview, file: int) -> None:
+    with open(file, "rb", buffering=PAGE_SIZE, closefd=False) as reader:
+        reader.read(1)
+        fault = fault_of(lambda: reader.readinto(view[PAGE_SIZE : PAGE_SIZE + 10]))
+        assert (fault.call, fault.access, fault.offset) == (None, "write", PAGE_SIZE)
+    with open(file, "rb", buffering=PAGE_SIZE, closefd=False) as reader:
+        fault = fault_of(lambda: reader.readinto(view[PAGE_SIZE : 3 * PAGE_SIZE]))
+        assert (fault.call, fault.access, fault.offset) == ("read", "write", PAGE_SIZE)
+
+
+def test_the_sentence_names_the_call(region: Region, view: memoryview, zeros: int) -> None:
+    fault = fault_of(lambda: os.readv(zeros, [view[1:]]))
+    assert str(fault) == (
+        f"write of {3 * PAGE_SIZE} bytes at {region.address + PAGE_SIZE:#x} in readv ({PAGE_SIZE - 1} bytes moved "
+        f"before), byte {PAGE_SIZE} of a Region whose protection forbids it"
+    )
+
+
+# ---- policies
+
+
+def test_policies_that_raise_nothing_leave_the_calls_result(region: Region, view: memoryview, zeros: int) -> None:
+    told: list[FaultError] = []
+    for policy in ("log", "discard", told.append):
+        with catch_faults(policy=policy) as scope:  # type: ignore[arg-type]
+            assert os.readv(zeros, [view]) == PAGE_SIZE
+            with pytest.raises(OSError, match="Bad address"):
+                os.readv(zeros, [view[PAGE_SIZE:]])
+            scope.check()
+    assert [(fault.call, fault.transferred) for fault in told] == [("readv", PAGE_SIZE), ("readv", 0)]
+
+
+def test_a_regions_own_policy_needs_no_scope(region: Region, view: memoryview, zeros: int) -> None:
+    region.policy = "raise"
+    with pytest.raises(FaultError) as caught:
+        len(str(os.readv(zeros, [view])))
+    assert (caught.value.call, caught.value.transferred) == ("readv", PAGE_SIZE)
+    region.policy = None
+
+
 # ---- no fault
 
 

@@ -6,14 +6,16 @@ import contextvars
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults
 from memprot.faults import set_policy
 from memprot.faults.engine import add_listener, drain, remove_listener
-from memprot.faults.record import FaultRecord
+
+if TYPE_CHECKING:
+    from memprot.faults.record import FaultRecord
 
 PAGES = 64
 Act = Callable[[int], None]
@@ -91,7 +93,7 @@ def test_two_tasks_that_take_turns_each_get_their_own(run: Run, act: Act) -> Non
         async def pause() -> None:
             await asyncio.sleep(0)
 
-        return await asyncio.gather(in_a_scope(act, [1], pause), in_a_scope(act, [2], pause))
+        return [*await asyncio.gather(in_a_scope(act, [1], pause), in_a_scope(act, [2], pause))]
 
     for _ in range(20):
         assert run(main()) == [[1], [2]]

@@ -28,6 +28,28 @@ size_t reader_fread(FILE *stream, void *buffer, size_t size, size_t count, int *
     return done;
 }
 
+struct task {
+    int fd;
+    void *buffer;
+    size_t size;
+    long done;
+};
+
+static void *read_once(void *argument) {
+    struct task *task = argument;
+    task->done = read(task->fd, task->buffer, task->size);
+    return NULL;
+}
+
+// The same in a thread that knows nothing of Python.
+long reader_read_elsewhere(int fd, void *buffer, size_t size) {
+    struct task task = {fd, buffer, size, -1};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, read_once, &task) == 0)
+        pthread_join(thread, NULL);
+    return task.done;
+}
+
 static void *read_forever(void *fd) {
     char byte;
     for (;;)

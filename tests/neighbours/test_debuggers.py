@@ -124,8 +124,9 @@ print(json.dumps([was_traced, all(good), raises()]))
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         attach = ["gdb", "-nx", "-batch", "-p", str(child.pid), *PASS]
-        steps = ["-ex", "python import time, threading; threading.Timer(1, lambda: gdb.post_event("
-                 "lambda: gdb.execute('interrupt'))).start()", "-ex", "continue", "-ex", "detach"]  # fmt: skip
+        interrupt = "gdb.post_event(lambda: gdb.execute('interrupt'))"
+        timer = f"python import threading; threading.Timer(1, lambda: {interrupt}).start()"
+        steps = ["-ex", timer, "-ex", "continue", "-ex", "detach"]
         subprocess.run([*attach, *steps], capture_output=True, text=True, timeout=60)
         said = child.stdout.read()
         assert (child.wait(timeout=60), json.loads(said or "null")) == (0, [True, True, True])

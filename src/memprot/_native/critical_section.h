@@ -22,6 +22,20 @@ typedef char memprot_mutex;
 #define MEMPROT_UNLOCK(mutex) ((void)(mutex))
 #endif
 
+// A mutex that is waited for may have been handed to a thread that a forked child has not.
+
+/// Lets every child begin with the mutex free; whoever forks does not hold it.
+void memprot_mutex_free_in_children(memprot_mutex *mutex);
+
+/// Frees the critical section of an object, in a child. The forking thread is in none of it.
+static inline void memprot_critical_section_free(PyObject *object) {
+#ifdef Py_GIL_DISABLED
+    object->ob_mutex = (PyMutex){0};
+#else
+    (void)object;
+#endif
+}
+
 /// A function of one object whose body is a critical section of it: NAME calls NAME_inside.
 #define MEMPROT_CRITICAL(type, name, parameters, self, ...)                                                            \
     type name parameters {                                                                                             \

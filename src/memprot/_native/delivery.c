@@ -197,7 +197,8 @@ static void deliver(int owner, enum memprot_policy policy) {
     }
 }
 
-bool memprot_delivery_is_waiting(void) {
+// Whether a fault is to be raised in the calling thread.
+static bool is_waiting(void) {
     if (atomic_load_explicit(&raise_scheduled, memory_order_relaxed) && memprot_fault_in_main_thread())
         return true;
     // Written by this thread's handlers, and by those of threads without Python that work for it.
@@ -208,7 +209,7 @@ bool memprot_delivery_is_waiting(void) {
 // fault_withhold()
 static PyObject *fault_withhold(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
-    withheld = memprot_delivery_is_waiting();
+    withheld = is_waiting();
     if (withheld)
         memprot_claim_withdraw();
     Py_RETURN_NONE;

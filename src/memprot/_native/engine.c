@@ -104,6 +104,7 @@ static PyObject *fault_policy(PyObject *module, PyObject *policy) {
         return NULL;
     if (value < MEMPROT_POLICY_DIE || value >= MEMPROT_POLICY_NONE)
         return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", value, MEMPROT_POLICY_ASK);
+    memprot_record_settle(memprot_fault_thread());
     memprot_policy_of_process((enum memprot_policy)value);
     memprot_engine_watch_calls();
     Py_RETURN_NONE;

@@ -154,4 +154,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_numpy(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_numpy(PyObject *module) {
+    memprot_stacks_init();
+    return PyModule_AddFunctions(module, methods);
+}

@@ -5,6 +5,8 @@
 #include "docstrings.h"
 #include "interpreter.h"
 
+#include <pthread.h>
+
 // Every open region, so that an address finds its owner: changed and walked under the mutex.
 static Region *all;
 static memprot_mutex listing;
@@ -71,4 +73,13 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_open_regions(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+static void after_fork_in_child(void) {
+    for (Region *region = all; region; region = region->next)
+        memprot_critical_section_free((PyObject *)region);
+}
+
+int memprot_add_open_regions(PyObject *module) {
+    memprot_mutex_free_in_children(&listing);
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+    return PyModule_AddFunctions(module, methods);
+}

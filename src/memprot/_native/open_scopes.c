@@ -34,13 +34,14 @@ Scope *memprot_open_scopes_here(void) {
     return scope;
 }
 
-// Under the lock. From the first fault on the scope may be part of a cycle: a fault has a traceback, that has frames,
-// and one of them the scope.
+// Under the lock. A fault's traceback leads to the frame of its scope, and so to the scope: from the first one on it is
+// the collector's business.
 static PyObject *list_of(Scope *scope) {
-    if (scope && !scope->faults)
+    if (scope && !scope->faults && Py_REFCNT(scope) > 0) {
         scope->faults = PyList_New(0);
-    if (scope && scope->faults && !PyObject_GC_IsTracked((PyObject *)scope))
-        PyObject_GC_Track(scope);
+        if (scope->faults && !PyObject_GC_IsTracked((PyObject *)scope))
+            PyObject_GC_Track(scope);
+    }
     return scope ? Py_XNewRef(scope->faults) : NULL;
 }
 
@@ -109,4 +110,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int memprot_add_open_scopes(PyObject *module) { return PyModule_AddFunctions(module, methods); }
+int memprot_add_open_scopes(PyObject *module) {
+    memprot_mutex_free_in_children(&mutex);
+    return PyModule_AddFunctions(module, methods);
+}

@@ -352,6 +352,7 @@ static PyMethodDef methods[] = {
 };
 
 int memprot_add_protection(PyObject *module) {
+    memprot_mutex_free_in_children(&keeping);
     PyObject *type = PyType_FromSpec(&protection_spec);
     if (!type)
         return -1;

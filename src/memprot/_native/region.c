@@ -9,6 +9,7 @@
 
 #include "armed.h"
 #include "calls.h"
+#include "fault.h"
 #include "epoch.h"
 #include "guard_pages.h"
 #include "memory_file.h"
@@ -242,6 +243,7 @@ static MEMPROT_CRITICAL(PyObject *, region_protect_pages, (Region * self, PyObje
         return NULL;
     if (policy < MEMPROT_POLICY_DIE || policy > MEMPROT_POLICY_NONE)
         return PyErr_Format(PyExc_ValueError, "%ld is no fault policy; they are 0 to %d", policy, MEMPROT_POLICY_NONE);
+    memprot_record_settle(memprot_fault_thread()); // pages that are open fall under the policy of before
     // Handlers read it as they find it: a fault of this moment may still fall under the one of before.
     memprot_policy_of_memory(&self->overlay->policy, (enum memprot_policy)policy);
     memprot_policy_of_memory(&self->guards.policy, (enum memprot_policy)policy);

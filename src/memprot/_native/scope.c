@@ -40,7 +40,7 @@ static PyObject *new_scope(PyTypeObject *type, PyObject *policy) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     memprot_open_scopes_add(self);
-    if (number == MEMPROT_POLICY_ASK) // else nothing that it refers to refers to anything yet
+    if (number == MEMPROT_POLICY_ASK) // else nothing that it refers to refers to anything, until it has a fault
         PyObject_GC_Track(self);
     return (PyObject *)self;
 }
@@ -81,6 +81,19 @@ static int scope_clear(Scope *self) {
     return 0;
 }
 
+// A scope that was given up without an end.
+static void tell_raised_in_vain(Scope *self) {
+    PyObject *type, *value, *traceback, *error = self->raised_in_vain;
+    if (!error)
+        return;
+    self->raised_in_vain = NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    PyErr_WriteUnraisable(NULL);
+    Py_DECREF(error);
+    PyErr_Restore(type, value, traceback);
+}
+
 static void scope_dealloc(Scope *self) {
     PyTypeObject *type = Py_TYPE(self);
     if (PyObject_GC_IsTracked((PyObject *)self))
@@ -92,7 +105,7 @@ static void scope_dealloc(Scope *self) {
         memprot_scope_destroy(self->core);
     }
     Py_XDECREF(self->faults);
-    Py_XDECREF(self->raised_in_vain);
+    tell_raised_in_vain(self);
     Py_XDECREF(self->given);
     type->tp_free(self);
     Py_DECREF(type);

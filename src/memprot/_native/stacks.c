@@ -25,6 +25,8 @@ static uint32_t slots[SLOTS];        // open addressing by hash
 static uint32_t used = 1;
 static memprot_mutex lock;
 
+void memprot_stacks_init(void) { memprot_mutex_free_in_children(&lock); }
+
 static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
     struct frame frames[DEPTH];
     uint32_t depth = 0;

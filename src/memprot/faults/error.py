@@ -210,7 +210,8 @@ class FaultError(Exception):
             return super().__str__()
         record = self.record
         size = "" if record is None or record.size is None else f" of {_bytes(record.size)}"
-        place = f"{self.access}{size} at {self.address:#x}"
+        by = "" if self.call is None else f" in {self.call} ({_bytes(self.transferred or 0)} moved before)"
+        place = f"{self.access}{size} at {self.address:#x}{by}"
         if record is not None and record.block is not None and record.distance is not None:
             past = record.distance >= 0
             where = f"{_bytes(abs(record.distance))} {'past the end' if past else 'before the start'}"
