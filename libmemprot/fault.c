@@ -21,6 +21,7 @@
 #include "page_key.h"
 #include "ranges.h"
 #include "record_instruction.h"
+#include "signal_calls.h"
 #include "vector_register.h"
 #include "write_back.h"
 
@@ -281,11 +282,12 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 }
 
 // May run in a signal handler.
-static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
+static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, const void *frame) {
     struct memprot_ruling ruling = memprot_fault_rule(overlay);
     bool recovers = memprot_policy_recovers(ruling.policy);
     if (info->si_signo == SIGBUS)
-        return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling);
+        return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling,
+                                                     memprot_chain_may_recover(SIGBUS, context, frame));
     if (overlay && memprot_fault_is_permitted(info, context, overlay))
         return memprot_fault_try_again(context, (uintptr_t)info->si_addr);
     return overlay && recovers && recover(info, context, overlay, &ruling);
@@ -318,7 +320,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
     int token = memprot_epoch_enter();
     struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
-    bool resolved = resolve(info, context, overlay);
+    bool resolved = resolve(info, context, overlay, frame);
     memprot_epoch_leave(token);
     self.inside = false;
     memprot_chain_send_held();
@@ -338,6 +340,7 @@ void memprot_fault_prepare(void) {
 }
 
 int memprot_fault_install(void) {
+    memprot_handlers_settle();
     memprot_fault_prepare();
     memprot_backtrace_prepare();
     return memprot_chain_install(handle, SIGSEGV) < 0 ? -1 : memprot_chain_install(handle, SIGBUS);
