@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from measure import Row, interleaved
 
@@ -41,8 +41,8 @@ NOISE = 1.02
 class Runner:
     """In pyperf's place: takes what it would time."""
 
-    arguments: list[str] = []
-    work: Callable[[], object]
+    arguments: ClassVar[list[str]] = []
+    work: ClassVar[Callable[[], object]]
 
     def __init__(self, **_: object) -> None:
         self.argparser = argparse.ArgumentParser()
@@ -100,7 +100,7 @@ def compared(name: str) -> Row:
         with Region(PAGE_SIZE, "r--"):
             plain()
 
-    one, other, ratio = interleaved(armed, plain, RUNS, time.process_time)
+    _, other, ratio = interleaved(armed, plain, RUNS, time.process_time)
     return Row(f"{name} with a Region alive, the median of {RUNS} pairs", other * ratio, other, NOISE)
 
 
