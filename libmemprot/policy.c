@@ -152,8 +152,8 @@ static bool see(const struct memprot_scope *scope, struct seen *ret) {
 
 enum { NOWHERE = -1 };
 
-// How far out in the calling thread's chain a context is: 0 the innermost, and where threads have no chains. May run in a
-// signal handler.
+// How far out in the calling thread's chain a context is: 0 the innermost, and where threads have no chains. May run in
+// a signal handler.
 static int depth_of(uintptr_t context, memprot_outer_context *outer) {
     uintptr_t at = outer ? (*outer)(0) : context;
     for (int depth = 0; at != 0; depth++, at = (*outer)(at)) {

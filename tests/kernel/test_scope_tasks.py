@@ -1,14 +1,14 @@
 """A scope belongs to its task: each gets its own faults, however tasks take turns, and the loop gets none."""
 
 import asyncio
-import concurrent.futures
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from loops import RUNS, Act, Run, in_a_scope, pages_of
 
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults
 from memprot.faults import set_policy
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from memprot.faults.record import FaultRecord
 
 PAGES = 64
-Act = Callable[[int], None]
 
 
 @pytest.fixture
@@ -47,45 +46,10 @@ def act(request: pytest.FixtureRequest, region: Region, misbehave: ModuleType) -
     view.release()
 
 
-@pytest.fixture(params=["main thread", "worker"])
-def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """Runs a coroutine in an event loop of the main thread, or of another one; nothing may reach the loop's handler."""
-    heard: list[dict[str, Any]] = []
-
-    async def watched(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
-        return await coroutine
-
-    def in_main_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        result = asyncio.run(watched(coroutine))
-        assert heard == []
-        return result
-
-    def in_worker(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            return pool.submit(in_main_thread, coroutine).result()
-
-    return in_main_thread if request.param == "main thread" else in_worker
-
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-def pages_of(fault: FaultError) -> list[int]:
-    return [(other.offset or 0) // PAGE_SIZE for other in (fault, *fault.others)]
-
-
-async def in_a_scope(act: Act, pages: list[int], pause: Callable[[], Awaitable[object]]) -> list[int]:
-    """Writes to pages, pausing in between; the pages of the faults that its scope has raised."""
-    scope = catch_faults()
-    try:
-        with scope:
-            for page in pages:
-                act(page)
-                await pause()
-    except FaultError:
-        pass
-    return sorted(page for fault in scope.faults for page in pages_of(fault))
+@pytest.fixture(params=RUNS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine in an event loop of the main thread, or of another one."""
+    return RUNS[request.param]
 
 
 def test_two_tasks_that_take_turns_each_get_their_own(run: Run, act: Act) -> None:
@@ -153,33 +117,6 @@ def test_a_fault_right_before_a_pause_reaches_neither_the_loop_nor_another_task(
 
     for _ in range(20):
         assert run(main()) == ([7], ["undisturbed"])
-
-
-def test_many_tasks_with_policies_of_their_own(run: Run, misbehave: ModuleType) -> None:
-    region = Region(30 * PAGE_SIZE)
-    region.protect("r--")
-
-    async def work(index: int) -> list[int]:
-        scope = catch_faults(("raise", "log", "discard")[index % 3])
-        try:
-            with scope:
-                for offset in range(5):
-                    misbehave.write(region.address + index * PAGE_SIZE + offset, 1)
-                    await asyncio.sleep(0)
-        except FaultError:
-            pass
-        return [fault.offset or 0 for fault in scope.faults]
-
-    async def main() -> list[list[int]]:
-        return await asyncio.gather(*(work(index) for index in range(30)))
-
-    for index, offsets in enumerate(run(main())):
-        assert offsets
-        assert {offset // PAGE_SIZE for offset in offsets} == {index}
-    for index in range(30):
-        start = index * PAGE_SIZE
-        assert region[start : start + 6] == (b"\1\1\1\1\1\0" if index % 3 == 1 else bytes(6))
-    region.close()
 
 
 def test_a_task_group_ends_with_the_fault_of_its_task(run: Run, act: Act) -> None:
@@ -354,27 +291,3 @@ def test_callbacks_of_the_loop_do_not_kill_it(run: Run, act: Act) -> None:
             return int(await done)
 
     assert run(main()) == 1
-
-
-def test_loops_of_several_threads_at_once(misbehave: ModuleType, region: Region) -> None:
-    found: dict[int, list[int]] = {}
-
-    def work(index: int) -> None:
-        def act(page: int) -> None:
-            misbehave.write(region.address + page * PAGE_SIZE, 1)
-
-        async def pause() -> None:
-            await asyncio.sleep(0)
-
-        async def main() -> list[list[int]]:
-            first = index * 8
-            return await asyncio.gather(*(in_a_scope(act, [page], pause) for page in range(first, first + 8)))
-
-        found[index] = [page for pages in asyncio.run(main()) for page in pages]
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == {index: list(range(index * 8, index * 8 + 8)) for index in range(4)}

@@ -9,8 +9,8 @@
 
 #include "armed.h"
 #include "calls.h"
-#include "fault.h"
 #include "epoch.h"
+#include "fault.h"
 #include "guard_pages.h"
 #include "memory_file.h"
 #include "page.h"
