@@ -53,7 +53,7 @@ $(VM)/init: tests/vm/init.c $(VM)/version
 
 test-vm: $(VENV)/built $(VM)/init  ## run the tests that need protection keys, in a virtual machine that has them
 	$(BIN)/python tests/vm/run.py $(VM) -- $(BIN)/python -m pytest -p no:cacheprovider \
-		$(or $(TESTS),tests/vm/guest tests/kernel/test_calls_keys.py tests/kernel/differential -k 'not differential or (world and keys)')
+		$(or $(TESTS),tests/vm/guest tests/kernel/test_second_writers.py tests/kernel/test_calls_keys.py tests/kernel/differential -k 'not differential or (world and keys)')
 # Once more where a process may write its read-only memory through /proc, which memprot then does.
 	$(BIN)/python tests/vm/run.py $(VM) --kernel-options proc_mem.force_override=always -- \
 		$(BIN)/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/vm/guest -k 'changes_nothing or keeps')

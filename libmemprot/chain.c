@@ -130,12 +130,13 @@ static struct sigaction our_action(size_t i, const struct sigaction *next) {
     return ours;
 }
 
+// When ours was away, one that came after it may still have it as its predecessor, and so those below it are kept.
 static void keep_displaced(size_t i, const struct sigaction *displaced) {
     newest[i] = (newest[i] + 1) % (1u << DIGITS);
     if (is_own(displaced))
         forget_withdrawn(&belows[i], displaced);
     else
-        push(&belows[i], displaced, newest[i], installed[i]);
+        push(&belows[i], displaced, newest[i], installed[i] || atomic_load(&belows[i].count) > 1);
     installed[i] = true;
 }
 
@@ -233,13 +234,6 @@ void memprot_chain_unblock(int signal, sigset_t *ret) {
     pthread_sigmask(SIG_UNBLOCK, &one, ret);
 }
 
-// Whether a handler asks for no details and may be interrupted by itself: so do those that print what they know, put
-// their predecessor back and raise the signal again. One that returns has nothing to say any more. (Those that are
-// called once only are System V's, and leave the rest to the kernel.) May run in a signal handler.
-static bool prints_and_dies(const struct sigaction *action) {
-    return (action->sa_flags & (SA_SIGINFO | SA_NODEFER | SA_RESETHAND)) == SA_NODEFER;
-}
-
 // Whether the handler that the signal is being passed to has called ours in turn. (A new signal that has its context in
 // the same place has the frame of its handler in the same place too.) May run in a signal handler.
 static bool is_called_back(const void *context, const void *frame) {
@@ -252,24 +246,11 @@ void memprot_chain_return(const void *context, const void *frame, const sigset_t
         pthread_sigmask(SIG_SETMASK, mask, NULL);
 }
 
-// May run in a signal handler.
-static const void *interrupted_stack(const ucontext_t *context) {
-#if defined(__x86_64__)
-    return (const void *)context->uc_mcontext.gregs[REG_RSP];
-#elif defined(__aarch64__)
-    return (const void *)context->uc_mcontext.sp;
-#endif
-}
-
-// Which handler is to answer: the one below the one that has called ours, or that is dying inside; otherwise the top
-// one, also when it is running, for the kernel would call it again. May run in a signal handler.
-static int first_level(const struct below *below, int count, const void *context, const void *frame) {
-    int level = passing.level < count ? passing.level : count - 1;
-    if (level < 0)
-        return level;
-    bool dying =
-        passing.context && prints_and_dies(&below->ones[level].action) && interrupted_stack(context) < passing.frame;
-    return dying || is_called_back(context, frame) ? level - 1 : count - 1;
+// Which handler is to answer: the one below the one that has called ours; otherwise the top one, also when it is
+// running, for the kernel would call it again. May run in a signal handler.
+static int first_level(int count, const void *context, const void *frame) {
+    bool below_caller = is_called_back(context, frame) && passing.level < count;
+    return (below_caller ? passing.level : count) - 1;
 }
 
 // That level, or the first below it whose handler has not withdrawn. May run in a signal handler.
@@ -309,21 +290,9 @@ static void block_for(const struct sigaction *to, int signal, const ucontext_t *
     pthread_sigmask(SIG_SETMASK, &wanted, ret);
 }
 
-// Whether the handler has answered; otherwise the one below it is next. May run in a signal handler.
-static bool pass(struct below *below, int level, int signal, siginfo_t *info, void *context, const void *frame) {
-    struct sigaction *at = &below->ones[level].action, to = *at;
-    bool sent = info->si_code <= 0, called_back = is_called_back(context, frame);
-    if (is_plain(&to, SIG_DFL)) {
-        die_by_default(signal, sent);
-        return true;
-    }
-    if (is_plain(&to, SIG_IGN)) {
-        if (!sent)
-            die_by_default(signal, false); // the kernel does not let a fault be ignored either
-        return true;
-    }
-    if (to.sa_flags & SA_RESETHAND)
-        *at = (struct sigaction){.sa_handler = SIG_DFL};
+// May run in a signal handler.
+static void call(struct sigaction to, int level, int signal, siginfo_t *info, void *context, const void *frame) {
+    bool called_back = is_called_back(context, frame);
     sigset_t before;
     block_for(&to, signal, context, called_back, &before);
     struct passing outer = passing;
@@ -333,32 +302,49 @@ static bool pass(struct below *below, int level, int signal, siginfo_t *info, vo
     else
         to.sa_handler(signal);
     passing = outer;
-    if (!prints_and_dies(&to) && !called_back)
-        return true; // and the return from the signal unblocks: here, many signals would pile up on this stack
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return !prints_and_dies(&to);
+    if (called_back) // else the return from the signal does it: here, many signals would pile up on this stack
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 // May run in a signal handler.
 void memprot_chain_next(int signal, siginfo_t *info, void *context, const void *frame) {
-    struct below *below = &belows[signal == SIGBUS];
     if (exchanging_here) {
         memprot_chain_hold(info);
         return;
     }
-    int level = present_level(below, first_level(below, levels(signal), context, frame), signal);
-    while (level >= 0) {
-        if (pass(below, level, signal, info, context, frame))
-            return;
-        level = present_level(below, level - 1, signal);
+    struct below *below = &belows[signal == SIGBUS];
+    int level = present_level(below, first_level(levels(signal), context, frame), signal);
+    struct sigaction to = level < 0 ? (struct sigaction){.sa_handler = SIG_DFL} : below->ones[level].action;
+    bool sent = info->si_code <= 0;
+    if (is_plain(&to, SIG_IGN) && sent)
+        return;
+    if (is_plain(&to, SIG_IGN) || is_plain(&to, SIG_DFL)) { // the kernel does not let a fault be ignored either
+        die_by_default(signal, sent);
+        return;
     }
-    die_by_default(signal, info->si_code <= 0);
+    if (to.sa_flags & SA_RESETHAND)
+        below->ones[level].action = (struct sigaction){.sa_handler = SIG_DFL};
+    call(to, level, signal, info, context, frame);
+}
+
+// Whether a handler asks for no details and may be interrupted by itself: so do those that print what they know, put
+// their predecessor back and raise the signal again. May run in a signal handler.
+static bool prints_and_dies(const struct sigaction *action) {
+    return (action->sa_flags & (SA_SIGINFO | SA_NODEFER | SA_RESETHAND)) == SA_NODEFER;
+}
+
+// May run in a signal handler.
+bool memprot_chain_may_recover(int signal, const void *context, const void *frame) {
+    const struct below *below = &belows[signal == SIGBUS];
+    int level = present_level(below, first_level(levels(signal), context, frame), signal);
+    return level >= 0 && (below->ones[level].action.sa_flags & SA_SIGINFO) &&
+           !is_plain(&below->ones[level].action, SIG_DFL);
 }
 
 // May run in a signal handler.
 bool memprot_chain_is_final(int signal, const void *context, const void *frame) {
     const struct below *below = &belows[signal == SIGBUS];
-    int level = present_level(below, first_level(below, levels(signal), context, frame), signal);
+    int level = present_level(below, first_level(levels(signal), context, frame), signal);
     if (level < 0)
         return true;
     const struct sigaction *next = &below->ones[level].action;

@@ -53,3 +53,6 @@ void memprot_chain_send_held(void);
 /// may be interrupted by itself, as those do that print and raise the signal again. Others (a virtual
 /// machine's) may recover. May run in a signal handler.
 bool memprot_chain_is_final(int signal, const void *context, const void *frame);
+
+/// Whether the next handler asks for details, as one does that may recover. May run in a signal handler.
+bool memprot_chain_may_recover(int signal, const void *context, const void *frame);

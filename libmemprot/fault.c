@@ -21,6 +21,7 @@
 #include "page_key.h"
 #include "ranges.h"
 #include "record_instruction.h"
+#include "signal_calls.h"
 #include "vector_register.h"
 #include "write_back.h"
 
@@ -107,7 +108,7 @@ static enum memprot_opening continue_burst(struct memprot_overlay *overlay, size
     if (!record || !memprot_record_hold(record, self.burst.sequence))
         return opening;
     bool after = page == record->first + record->count, before = page + 1 == record->first;
-    bool again = blocked->key != MEMPROT_NO_KEY && page - record->first < record->count;
+    bool again = blocked->alone && page - record->first < record->count;
     bool alike = record->access == access && memprot_record_is_of(record, ruling);
     if (record->overlay == overlay && alike && (after || before || again)) {
         size_t first, count, window = 2 * self.burst.window;
@@ -203,10 +204,11 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
         return memprot_fault_recover_call(info, context, overlay, ruling);
     struct memprot_blocked blocked = {
         .write = access == MEMPROT_WRITE, .key = memprot_fault_key(info), .fate = memprot_overlay_fate(ruling->policy)};
-    unsigned *rights = blocked.key != MEMPROT_NO_KEY ? memprot_context_key_rights(context) : NULL;
+    unsigned *rights = memprot_has_key_rights() ? memprot_context_key_rights(context) : NULL;
+    blocked.alone = rights != NULL;
     if (blocked.key != MEMPROT_NO_KEY && !rights)
         return false;
-    blocked.unreadable = rights && !memprot_key_rights_permit(*rights, blocked.key, false);
+    blocked.unreadable = blocked.key != MEMPROT_NO_KEY && !memprot_key_rights_permit(*rights, blocked.key, false);
     size_t page = (address - overlay->start) / memprot_page_size();
     struct memprot_let_through opened = {.overlay = overlay, .first = page, .count = 1};
     memprot_hole_put_back(memprot_page_floor(address), address + 1); // what is opened is the memory, not zeros over it
@@ -280,11 +282,12 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 }
 
 // May run in a signal handler.
-static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay) {
+static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, const void *frame) {
     struct memprot_ruling ruling = memprot_fault_rule(overlay);
     bool recovers = memprot_policy_recovers(ruling.policy);
     if (info->si_signo == SIGBUS)
-        return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling);
+        return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling,
+                                                     memprot_chain_may_recover(SIGBUS, context, frame));
     if (overlay && memprot_fault_is_permitted(info, context, overlay))
         return memprot_fault_try_again(context, (uintptr_t)info->si_addr);
     return overlay && recovers && recover(info, context, overlay, &ruling);
@@ -317,7 +320,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     memprot_key_rights_write(0); // to all keys: what was touched may lie under any of them
     int token = memprot_epoch_enter();
     struct memprot_overlay *overlay = memprot_overlay_at((uintptr_t)info->si_addr);
-    bool resolved = resolve(info, context, overlay);
+    bool resolved = resolve(info, context, overlay, frame);
     memprot_epoch_leave(token);
     self.inside = false;
     memprot_chain_send_held();
@@ -337,6 +340,7 @@ void memprot_fault_prepare(void) {
 }
 
 int memprot_fault_install(void) {
+    memprot_handlers_settle();
     memprot_fault_prepare();
     memprot_backtrace_prepare();
     return memprot_chain_install(handle, SIGSEGV) < 0 ? -1 : memprot_chain_install(handle, SIGBUS);

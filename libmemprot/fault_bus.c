@@ -4,7 +4,10 @@
 #include "context.h"
 #include "page.h"
 
-enum { WINDOW_LIMIT = 4096 };
+enum { WINDOW_LIMIT = 4096, REPEAT_LIMIT = 10000 };
+
+// How often in a row the thread met zeros that were laid for another one: whatever it meets then is no lack of bytes.
+static _Thread_local int repeats;
 
 // May run in a signal handler.
 void memprot_fault_add_hole(struct memprot_record *record, struct memprot_hole *hole) {
@@ -51,18 +54,21 @@ static enum memprot_bus_opening continue_hole(const siginfo_t *info, const struc
 
 // May run in a signal handler.
 bool memprot_fault_recover_bus(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay,
-                               const struct memprot_ruling *ruling) {
+                               const struct memprot_ruling *ruling, bool others_may) {
     uintptr_t address = (uintptr_t)info->si_addr;
     struct memprot_let_through opened = {.overlay = NULL};
     struct memprot_overlay *owner = is_foreign(overlay, address) ? NULL : overlay;
-    if (!owner && !memprot_scope_is_any_open())
-        return false; // only a scope answers for files that the program has mapped by itself
+    // Only a scope answers for files that the program has mapped by itself; and for a thread without one, that of
+    // another thread does where nobody else may.
+    if (!owner && (!memprot_scope_is_any_open() || (ruling->scope == 0 && others_may)))
+        return false;
     enum memprot_access access = memprot_context_access(context, address);
     if (continue_hole(info, owner, access) == MEMPROT_BUS_OPENED)
         return true;
     enum memprot_bus_opening opening = memprot_bus_open(info, access == MEMPROT_WRITE, owner, 1, 1, &opened.hole);
-    // Zeros that another thread was given are this one's to report as well.
-    if (opening == MEMPROT_BUS_REFUSED || (opening == MEMPROT_BUS_RETRY && !memprot_fault_try_again(context, address)))
+    repeats = opening == MEMPROT_BUS_RETRY ? repeats + 1 : 0;
+    if (opening == MEMPROT_BUS_REFUSED || repeats > REPEAT_LIMIT)
         return false;
+    // Zeros that another thread was given are this one's to report as well.
     return memprot_fault_tell(info, context, owner, ruling, &opened, NULL);
 }

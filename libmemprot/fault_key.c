@@ -19,7 +19,10 @@ static size_t page_of(const siginfo_t *info, const struct memprot_overlay *overl
 // May run in a signal handler.
 int memprot_fault_true_key(const siginfo_t *info, const struct memprot_overlay *overlay) {
     int key = memprot_fault_key(info);
-    return overlay && memprot_is_own_key(key) ? memprot_overlay_key(overlay, page_of(info, overlay)) : key;
+    if (!overlay || !memprot_is_own_key(key))
+        return key;
+    int other = memprot_overlay_key(overlay, page_of(info, overlay));
+    return other == 0 ? MEMPROT_NO_KEY : other;
 }
 
 // Pages without keys never stand in the way of what is permitted. May run in a signal handler.
@@ -34,9 +37,10 @@ bool memprot_fault_is_permitted(const siginfo_t *info, ucontext_t *context, stru
     // The key that the kernel tells is the page's by now, which need not be the one that the processor met.
     if (key != MEMPROT_NO_KEY && !memprot_is_own_key(key) && memprot_key_rights_permit(*rights, key, write))
         return true;
-    if (key == MEMPROT_NO_KEY || memprot_is_own_key(key))
+    bool hidden = memprot_is_own_key(key);
+    if (key == MEMPROT_NO_KEY || hidden)
         key = memprot_overlay_key(overlay, page);
-    if (key == 0 || !memprot_key_rights_permit(*rights, key, write) || !memprot_overlay_permits(overlay, page, write))
+    if ((key == 0 && !hidden) || !memprot_key_rights_permit(*rights, key, write) || !memprot_overlay_permits(overlay, page, write))
         return false;
     (void)memprot_overlay_close(overlay, page, 1); // what fails is tried again when the access faults again
     return true;

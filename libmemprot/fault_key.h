@@ -10,7 +10,7 @@
 /// @return the key that forbade the access, as the kernel tells it, or MEMPROT_NO_KEY. May run in a signal handler.
 int memprot_fault_key(const siginfo_t *info);
 
-/// The same, but of a page that lies under memprot's own key the one it has otherwise.
+/// The same, but of a page that lies under memprot's own key the one it has otherwise, which may be none.
 /// @param overlay what answers for the address, or NULL. May run in a signal handler.
 int memprot_fault_true_key(const siginfo_t *info, const struct memprot_overlay *overlay);
 

@@ -25,8 +25,13 @@ bool memprot_guard_pages_by_madvise(void) {
 }
 
 // May run in a signal handler.
+bool memprot_guard_pages_are_protections(void) {
+    return atomic_load_explicit(&means_found, memory_order_relaxed) == 2;
+}
+
+// May run in a signal handler.
 int memprot_guard_pages_install(uintptr_t start, size_t length) {
-    if (atomic_load_explicit(&means_found, memory_order_relaxed) != 2)
+    if (!memprot_guard_pages_are_protections())
         return madvise((void *)start, length, MADV_GUARD_INSTALL);
     if (memprot_mprotect(start, length, PROT_NONE) < 0)
         return -1;
@@ -35,7 +40,7 @@ int memprot_guard_pages_install(uintptr_t start, size_t length) {
 
 // May run in a signal handler.
 int memprot_guard_pages_remove(uintptr_t start, size_t length) {
-    if (atomic_load_explicit(&means_found, memory_order_relaxed) != 2)
+    if (!memprot_guard_pages_are_protections())
         return madvise((void *)start, length, MADV_GUARD_REMOVE);
     return memprot_mprotect(start, length, PROT_READ | PROT_WRITE);
 }

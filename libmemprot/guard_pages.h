@@ -8,6 +8,9 @@
 /// Whether guards are installed by madvise (true) or by mprotect, found by trying once.
 bool memprot_guard_pages_by_madvise(void);
 
+/// Whether they are installed by mprotect, as far as that has been tried. May run in a signal handler.
+bool memprot_guard_pages_are_protections(void);
+
 /// Makes [start, start + length) a guard, discarding its content.
 /// @return 0, or -1 with errno set. May run in a signal handler.
 int memprot_guard_pages_install(uintptr_t start, size_t length);

@@ -16,10 +16,14 @@ struct redirection {
     struct memprot_import *imports;
     size_t count;
     uint64_t loads; // how many objects had been loaded in all
-    bool unready;   // one of them was still being loaded
+    bool unready;   // one of them was still being loaded, or could not be looked at
 };
 
 static atomic_flag at_work = ATOMIC_FLAG_INIT;
+
+// Looked at in vain, one after the other, for an object whose slots were not filled yet. Whoever is at work counts.
+enum { MOST_RETRIES = 16 };
+static unsigned unready;
 
 // ---- the originals
 
@@ -100,13 +104,16 @@ static void close_page(struct page *page) {
     *page = (struct page){0};
 }
 
-static void open_page(struct page *page, uintptr_t slot) {
+static void open_page(struct page *page, uintptr_t slot, struct redirection *redirection) {
     uintptr_t start = memprot_page_floor(slot);
     if (page->start == start)
         return;
     close_page(page);
     struct memprot_mapping mapping;
-    if (memprot_own_maps_next(start, &mapping) != 1 || mapping.start > start)
+    int answer = memprot_own_maps_next(start, &mapping);
+    if (answer < 0)
+        redirection->unready = true; // no descriptor is left, for one
+    if (answer != 1 || mapping.start > start)
         return;
     page->start = start;
     page->prot = mapping.prot;
@@ -142,7 +149,7 @@ static void redirect_slot(const struct memprot_linkage *object, const struct mem
     }
     if (value != original && import->contested)
         return;
-    open_page(page, (uintptr_t)slot->address);
+    open_page(page, (uintptr_t)slot->address, redirection);
     if (!page->writable)
         return;
     // A first call in another thread may bind the slot meanwhile.
@@ -183,7 +190,8 @@ void memprot_imports_redirect(struct memprot_import *imports, size_t count, _Ato
     struct redirection redirection = {.imports = imports, .count = count};
     dl_iterate_phdr(note_contested, &redirection);
     dl_iterate_phdr(redirect_object, &redirection);
-    if (!redirection.unready)
+    unready = redirection.unready ? unready + 1 : 0;
+    if (unready % MOST_RETRIES == 0)
         atomic_store(loads_seen, redirection.loads);
     atomic_flag_clear(&at_work);
     errno = error;

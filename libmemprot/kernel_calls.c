@@ -6,6 +6,7 @@
 #include "imports.h"
 #include "kernel_access.h"
 #include "kernel_copy.h"
+#include "signal_calls.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -63,9 +64,9 @@ size_t __fread_unlocked_chk(void *, size_t, size_t, size_t, FILE *);
     X(__fread_unlocked_chk)
 
 #define NUMBER(name) FUNCTION_##name,
-enum { FUNCTIONS(NUMBER) FUNCTION_COUNT };
+enum { FUNCTIONS(NUMBER) FUNCTION_COUNT, COUNT = FUNCTION_COUNT + 4 };
 
-static struct memprot_import imports[FUNCTION_COUNT];
+static struct memprot_import imports[COUNT];
 
 #define ORIGINAL(name)                                                                                                 \
     ((__typeof__(&name))atomic_load_explicit(&imports[FUNCTION_##name].original, memory_order_relaxed))
@@ -299,17 +300,19 @@ CHECKED_STREAM(__fread_unlocked_chk)
 
 // ---- the table
 
-#define ROW(function) {.name = #function, .replacement = (uintptr_t)watched_##function},
-static struct memprot_import imports[FUNCTION_COUNT] = {FUNCTIONS(ROW)};
+#define ROW(function)        {.name = #function, .replacement = (uintptr_t)watched_##function},
+#define SIGNAL_ROW(function) {.name = #function, .replacement = (uintptr_t)memprot_watched_##function},
+static struct memprot_import imports[COUNT] = {FUNCTIONS(ROW) SIGNAL_ROW(sigaction) SIGNAL_ROW(signal)
+                                                   SIGNAL_ROW(pthread_sigmask) SIGNAL_ROW(sigprocmask)};
 
 static _Atomic uint64_t loads_seen;
 
-static void prepare(void) { memprot_imports_prepare(imports, FUNCTION_COUNT); }
+static void prepare(void) { memprot_imports_prepare(imports, COUNT); }
 
 bool memprot_kernel_calls_are_watched(void) { return memprot_imports_are_redirected(&loads_seen); }
 
 void memprot_kernel_calls_watch(void) {
     static pthread_once_t prepared = PTHREAD_ONCE_INIT;
     pthread_once(&prepared, prepare);
-    memprot_imports_redirect(imports, FUNCTION_COUNT, &loads_seen);
+    memprot_imports_redirect(imports, COUNT, &loads_seen);
 }

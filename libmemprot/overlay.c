@@ -77,6 +77,16 @@ static char *as_much(const struct memprot_overlay *overlay, _Atomic(char *) *the
 // May run in a signal handler.
 static char *aside_of(struct memprot_overlay *overlay) { return as_much(overlay, &overlay->aside); }
 
+// From all threads but those that are blocked, where that can be done. May run in a signal handler.
+static void hide(struct memprot_overlay *overlay, size_t first, size_t count, const struct memprot_blocked *blocked,
+                 int *ret) {
+    if (!blocked->alone || blocked->fate != MEMPROT_FATE_DISCARDED || (*ret = memprot_own_key()) == MEMPROT_NO_KEY)
+        return;
+    for (size_t page = first; page < first + count; page++)
+        overlay->key[page] |= MEMPROT_PAGE_UNDER_OWN_KEY;
+    memprot_key_rights_write(memprot_own_key_granted(memprot_key_rights_read()));
+}
+
 // What opening has to undo later is asked first: a key that was freed meanwhile cannot be given to memory again.
 // Settles under which key the pages are while they are open. May run in a signal handler.
 static int prepare_keys(struct memprot_overlay *overlay, size_t first, size_t count, uint8_t prot,
@@ -99,6 +109,7 @@ static int prepare_keys(struct memprot_overlay *overlay, size_t first, size_t co
         return -1;
     for (size_t page = first; page < first + count; page++)
         overlay->key[page] = (uint8_t)memprot_page_key(overlay->start + page * size);
+    hide(overlay, first, count, blocked, ret);
     return 0;
 }
 
@@ -175,6 +186,21 @@ static int open_shared(struct memprot_overlay *overlay, size_t first, size_t cou
     return 0;
 }
 
+// Guards that are protections, of kernels without better ones, have none to put back a key with. May run in a signal
+// handler.
+static int open_guard(struct memprot_overlay *overlay, size_t first, size_t count,
+                      const struct memprot_blocked *blocked) {
+    size_t size = memprot_page_size(), length = count * size;
+    uintptr_t start = overlay->start + first * size;
+    int key = MEMPROT_NO_KEY;
+    memset(overlay->key + first, 0, count);
+    if (!memprot_guard_pages_are_protections())
+        hide(overlay, first, count, blocked, &key);
+    if (key != MEMPROT_NO_KEY && memprot_protect_under_key(start, length, PROT_READ | PROT_WRITE, key) < 0)
+        return -1;
+    return memprot_guard_pages_remove(start, length);
+}
+
 // Lets the access happen. May run in a signal handler.
 static int open_as_it_is(uintptr_t start, size_t length, uint8_t prot, bool write) {
     if (memprot_mprotect(start, length, PROT_READ | PROT_WRITE | (prot & PROT_EXEC)) == 0)
@@ -187,9 +213,9 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
                       const struct memprot_blocked *blocked) {
     size_t size = memprot_page_size();
     uintptr_t start = overlay->start + first * size;
+    int key = MEMPROT_NO_KEY;
     if (overlay->backing == MEMPROT_BACKING_GUARD)
-        return memprot_guard_pages_remove(start, count * size);
-    int key;
+        return open_guard(overlay, first, count, blocked);
     bool by_key = blocked->key != MEMPROT_NO_KEY, unreadable = !(prot & PROT_READ) || (by_key && blocked->unreadable);
     bool discarded = blocked->fate == MEMPROT_FATE_DISCARDED, private = overlay->backing == MEMPROT_BACKING_PRIVATE;
     uint8_t how = discarded || private ? 0 : MEMPROT_PAGE_COMPARABLE;
@@ -208,7 +234,8 @@ static int open_pages(struct memprot_overlay *overlay, size_t first, size_t coun
         overlay->key[page] |= how;
     if (failed) {
         int error = errno; // what comes next is all there is to do, and may fail for the same reason
-        memprot_protect_under_key(start, count * size, prot, blocked->key);
+        for (size_t page = first; page < first + count; page++)
+            memprot_protect_under_key(overlay->start + page * size, size, prot, overlay->key[page] & MEMPROT_PAGE_KEY);
         errno = error;
     }
     return failed;

@@ -9,9 +9,10 @@
 //              copy laid over it, and the duplicate put back
 //   guard      the guard is removed, and installed again, which discards what was written
 //
-// Pages that a protection key forbids are opened under a key of memprot's own, and only the threads that were blocked
-// get rights to that one. A thread that has rights to the pages' true key then faults as well, and is the sign to close
-// them: what it reads and writes is never the decoy.
+// Where there are protection keys, decoys lie under a key of memprot's own, and only the threads that were blocked get
+// rights to that one. Another thread that meets them faults as well. When the pages' true protection and key permit what
+// it does, that is the sign to close them: what it reads and writes is never the decoy. When not, its access is one more
+// that is forbidden. Without keys, or with none left, a decoy is open to every thread, and such an access goes unnoticed.
 //
 // Others change protections too, by calls of their own. Whoever opens a page asks the kernel first what protection it
 // has, and that is what it gets back.
@@ -74,6 +75,7 @@ struct memprot_blocked {
     bool write;      // else a read
     int key;         // to which the thread lacks the right; MEMPROT_NO_KEY: the protection forbids it
     bool unreadable; // the thread may not even read under that key
+    bool alone;      // the thread can be given rights that others have not
     enum memprot_fate fate;
 };
 

@@ -12,8 +12,13 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-// Overlays from this many bytes on give pages copied aside back when their originals are restored.
-static const size_t kept_aside = (size_t)16 << 20;
+// What is kept of pages copied aside saves the next fault on them an allocation for each: that much for an overlay.
+// Advice: when it fails, more is kept. May run in a signal handler.
+static void give_back(const struct memprot_overlay *overlay, char *copy, size_t length) {
+    static const size_t kept = (size_t)16 << 20;
+    if (overlay->pages * memprot_page_size() > kept)
+        madvise(copy, length, MADV_DONTNEED);
+}
 
 // A mapping is made without a key: those that need one allow nothing until they have it. May run in a signal handler.
 int memprot_overlay_lay(struct memprot_overlay *overlay, size_t first, size_t count, int prot, int flags, int fd,
@@ -41,9 +46,7 @@ static int close_private(struct memprot_overlay *overlay, size_t first, size_t c
         return -1;
     if (!keep && memprot_write_back(start, copy, count * size, prot, key) < 0)
         return -1;
-    // What is kept saves the next fault on these pages an allocation for each. Advice: when it fails, more is kept.
-    if (overlay->pages * size >= kept_aside)
-        madvise(copy, count * size, MADV_DONTNEED);
+    give_back(overlay, copy, count * size);
     return 0;
 }
 
@@ -67,8 +70,13 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
     uintptr_t start = overlay->start + first * size;
     uint8_t prot = overlay->prot[first], how = overlay->key[first];
     keep |= how & MEMPROT_PAGE_KEPT;
-    if (overlay->backing == MEMPROT_BACKING_GUARD)
-        return memprot_guard_pages_install(start, count * size);
+    if (overlay->backing == MEMPROT_BACKING_GUARD) {
+        if (memprot_guard_pages_install(start, count * size) < 0)
+            return NOT_CLOSED;
+        return how & MEMPROT_PAGE_UNDER_OWN_KEY
+                   ? memprot_protect_under_key(start, count * size, PROT_READ | PROT_WRITE, 0)
+                   : CLOSED;
+    }
     if (how & MEMPROT_PAGE_AS_IT_IS)
         return memprot_mprotect(start, count * size, prot);
     if (overlay->backing == MEMPROT_BACKING_PRIVATE)
@@ -78,6 +86,8 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
     int failed = overlay->backing == MEMPROT_BACKING_SHARED
                      ? memprot_overlay_lay(overlay, first, count, prot, MAP_SHARED, overlay->fd, how & MEMPROT_PAGE_KEY)
                      : memprot_duplicate_restore(start, atomic_load(&overlay->aside) + first * size, count * size);
+    if (!failed && (how & MEMPROT_PAGE_COMPARABLE))
+        give_back(overlay, atomic_load(&overlay->opened) + first * size, count * size);
     if (lost && !failed)
         errno = error;
     return failed ? NOT_CLOSED : lost;

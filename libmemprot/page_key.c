@@ -32,18 +32,18 @@ int memprot_page_key(uintptr_t address) {
     return found;
 }
 
-// Pages without a key keep what they have, so that kernels without keys are never asked for any. May run in a signal
-// handler.
+static atomic_int own_key = MEMPROT_NO_KEY;
+
+// Pages without a key keep what they have, so that kernels without keys are never asked for any; but where memprot has a
+// key, they may lie under that one. May run in a signal handler.
 int memprot_protect_under_key(uintptr_t start, size_t length, unsigned long prot, int key) {
-    if (key <= 0)
+    if (key < 0 || (key == 0 && (atomic_load(&own_key) == MEMPROT_NO_KEY || prot == PROT_EXEC)))
         return memprot_mprotect(start, length, prot);
     if (syscall(SYS_pkey_mprotect, start, length, prot, key) == 0)
         return 0;
     // Memory that may only be executed has a key that is the kernel's alone: it comes with the protection.
     return errno == EINVAL && prot == PROT_EXEC ? memprot_mprotect(start, length, prot) : -1;
 }
-
-static atomic_int own_key = MEMPROT_NO_KEY;
 
 // May run in a signal handler.
 int memprot_own_key(void) {

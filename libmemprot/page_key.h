@@ -9,7 +9,7 @@
 /// The key of a page whose protection permits reading, found by trying. May run in a signal handler.
 int memprot_page_key(uintptr_t address);
 
-/// Gives pages a protection and a key; without one (MEMPROT_NO_KEY or 0) they keep theirs.
+/// Gives pages a protection and a key; without one (MEMPROT_NO_KEY, or 0 while memprot has none) they keep theirs.
 /// @return 0, or -1 with errno set. May run in a signal handler.
 int memprot_protect_under_key(uintptr_t start, size_t length, unsigned long prot, int key);
 

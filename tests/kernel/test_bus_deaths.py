@@ -5,8 +5,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-
-from tests.support.query_filter import FILTER, NUMBER_OF_IOCTL
+from query_filter import FILTER, NUMBER_OF_IOCTL
 
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -270,6 +269,40 @@ for size in (1 << 20, 1):
     except OSError:
         pass
 """
+
+
+def test_a_library_whose_handler_recovers_keeps_what_its_own_threads_do(run_child: RunChild) -> None:
+    """A scope of another thread answers only where nobody else does."""
+    child = run_child(f"""{SETUP}
+file = tempfile.TemporaryFile()
+file.truncate(4 * PAGE_SIZE)
+memory = mmap.mmap(file.fileno(), 4 * PAGE_SIZE)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+calls = []
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+def handler(number, info, context):
+    calls.append(number)
+    file.truncate(4 * PAGE_SIZE)
+
+class Action(ctypes.Structure):
+    _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_char * 128), ("flags", ctypes.c_int),
+                ("restorer", ctypes.c_void_p)]
+
+action = Action(ctypes.cast(handler, ctypes.c_void_p), bytes(128), 4)  # SA_SIGINFO
+assert ctypes.CDLL(None).sigaction(signal.SIGBUS, ctypes.byref(action), None) == 0
+file.truncate(0)
+with catch_faults() as scope:
+    misbehave.write_from_c_thread(start + PAGE_SIZE, 7)
+print(calls == [signal.SIGBUS], memory[PAGE_SIZE], scope.faults)
+file.truncate(0)
+try:
+    with catch_faults():
+        misbehave.write(start + PAGE_SIZE, 7)
+except FaultError as fault:
+    print(fault.cause, len(calls))
+""")
+    assert (child.returncode, child.stdout) == (0, "True 7 ()\nbus 1\n"), child.stderr
 
 
 def test_what_a_full_disk_cannot_take_vanishes_and_what_it_has_is_read_by_others_meanwhile(run_child: RunChild) -> None:

@@ -10,13 +10,17 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from memprot import PAGE_SIZE, AddressSpace, FaultError, Mapping, Region, catch_faults, protect, protected
 from memprot._native import buffer_range
 from memprot.faults.engine import add_listener, drain, remove_listener
-from memprot.faults.record import FaultRecord
+
+if TYPE_CHECKING:
+    from memprot.faults.policy import Policy
+    from memprot.faults.record import FaultRecord
 
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -287,7 +291,7 @@ def test_what_was_mapped_in_its_place_meanwhile_is_left_alone(misbehave: ModuleT
 
 
 @pytest.mark.parametrize("policy", ["log", "discard"])
-def test_policies_that_do_not_raise_let_it_vanish_and_write_it_down(file: Path, policy: str) -> None:
+def test_policies_that_do_not_raise_let_it_vanish_and_write_it_down(file: Path, policy: "Policy") -> None:
     """Nobody can let the access really happen."""
     with mapped(file) as memory:
         before = mappings_of(memory)
@@ -308,7 +312,7 @@ def test_policies_that_do_not_raise_let_it_vanish_and_write_it_down(file: Path, 
 def test_a_callable_decides_after_the_fact(file: Path) -> None:
     seen = []
 
-    def decide(fault: FaultError) -> str:
+    def decide(fault: FaultError) -> Literal["raise", "discard"]:
         seen.append(fault.file)
         return "raise" if fault.access == "write" else "discard"
 

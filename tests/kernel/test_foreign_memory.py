@@ -131,6 +131,29 @@ def test_what_was_blocked_is_written_once_it_is_permitted(memory: Any, misbehave
         assert not any(content(memory))
 
 
+POLICIES: dict[str, tuple[Any, bool]] = {
+    # the policy, and whether what was written stays
+    "log": ("log", True),
+    "discard": ("discard", False),
+    "a callable that keeps": (lambda fault: "log", True),
+    "a callable that discards": (lambda fault: "discard", False),
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_says_whether_what_was_written_stays(memory: Any, misbehave: ModuleType, name: str) -> None:
+    start = address_of(memory)
+    policy, stays = POLICIES[name]
+    for prot in ("r--", "---"):
+        ctypes.memmove(start, PATTERN, SIZE)
+        with protected(memory, prot):
+            with catch_faults(policy=policy):
+                misbehave.set(start + 4000, 0, 9000)
+            assert protections(memory) == [prot] * PAGES
+        written = PATTERN[:4000] + bytes(9000) + PATTERN[13000:]
+        assert content(memory) == (written if stays else PATTERN)
+
+
 @pytest.mark.parametrize("memory", SHARED, indirect=True)
 def test_another_process_never_sees_a_blocked_write(memory: Any, misbehave: ModuleType) -> None:
     start = address_of(memory)

@@ -39,6 +39,8 @@ class Sequences(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scopes: list[Any] = []
+        self.catching: Any = None  # while what a thread without Python has met waits for this scope's end
+        self.caught = 0
 
     @initialize(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 255))
     def make(self, kind: str, seed: int) -> None:
@@ -66,6 +68,35 @@ class Sequences(RuleBasedStateMachine):
     def change(self, pages: tuple[int, int], prot: str) -> None:
         protect(self.part(pages), prot)
 
+    @precondition(lambda self: not self.caught)
+    @rule(places=st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=4))
+    def write_without_python(self, places: list[int]) -> None:
+        """Pages stay open until the scope ends; protections may begin and end meanwhile."""
+        if self.catching is None:
+            self.catching = catch_faults().__enter__()
+        blocked = self.pages_without("w")  # asked before any page is open
+        for place in places:
+            if place // PAGE_SIZE in blocked:
+                self.misbehave.write_from_c_thread(self.start + place, (self.model[place] + 1) % 256)
+                self.caught += 1
+
+    @precondition(lambda self: self.catching is not None)
+    @rule()
+    def end_catching(self) -> None:
+        scope, self.catching = self.catching, None
+        expected, self.caught = self.caught > 0, 0
+        try:
+            scope.__exit__(None, None, None)
+        except FaultError as fault:
+            assert expected, fault
+            assert (fault.access, fault.region) == ("write", self.region)
+        else:
+            assert not expected
+
+    def pages_without(self, letter: str) -> list[int]:
+        return [page for page, prot in enumerate(protections(self.memory)) if letter not in prot]
+
+    @precondition(lambda self: not self.caught)
     @rule(
         place=places,
         way=st.sampled_from(["set", "stosb", "forwards", "backwards", "slice"]),
@@ -77,7 +108,7 @@ class Sequences(RuleBasedStateMachine):
         value = (self.model[low] + 1) % 256
         data = bytes([value]) * (high - low)
         source = (ctypes.c_char * len(data)).from_buffer_copy(data)
-        blocked = [page for page, prot in enumerate(protections(self.memory)) if "w" not in prot]
+        blocked = self.pages_without("w")
         touched = [page for page in range(low // PAGE_SIZE, (high - 1) // PAGE_SIZE + 1) if page in blocked]
         backwards = way == "backwards"
         to, size = self.start + low, high - low
@@ -122,10 +153,11 @@ class Sequences(RuleBasedStateMachine):
         assert mapping is not None
         return mapping.shared
 
+    @precondition(lambda self: not self.caught)
     @rule(place=places, gil=st.booleans(), where=st.sampled_from(["here", "thread"]))
     def read(self, place: tuple[int, int], gil: bool, where: str) -> None:
         low, high = place
-        blocked = [page for page, prot in enumerate(protections(self.memory)) if "r" not in prot]
+        blocked = self.pages_without("r")
         touched = [page for page in range(low // PAGE_SIZE, (high - 1) // PAGE_SIZE + 1) if page in blocked]
         into = (ctypes.c_char * (high - low))()
         fault = self.run(
@@ -173,13 +205,15 @@ class Sequences(RuleBasedStateMachine):
 
     @invariant()
     def the_bytes_are_those_of_the_model(self) -> None:
-        if not hasattr(self, "memory"):
+        if not hasattr(self, "memory") or self.caught:
             return
         # Read as a debugger reads, whatever the protection.
         with open("/proc/self/mem", "rb", buffering=0) as memory:
             assert os.pread(memory.fileno(), SIZE, self.start) == self.model
 
     def teardown(self) -> None:
+        if self.catching is not None:
+            self.end_catching()
         for scope in reversed(self.scopes):
             scope.__exit__(None, None, None)
         if hasattr(self, "memory"):
@@ -193,7 +227,7 @@ def test_blocked_accesses_leave_nothing_in_any_order(misbehave: ModuleType, fuzz
     run_state_machine_as_test(
         Sequences,
         settings=settings(
-            max_examples=2000 if fuzzing else 40,
+            max_examples=1000 if fuzzing else 40,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),

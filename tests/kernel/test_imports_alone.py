@@ -84,12 +84,12 @@ def test_a_program_that_offers_its_own_table_as_the_function_does_not_call_itsel
         pytest.skip("this interpreter is no library")
     folder = sysconfig.get_config_var("LIBDIR")
     python = f"-lpython{sysconfig.get_config_var('LDVERSION')}"
-    program = str(tmp_path / "embedding")
+    program = str(tmp_path / "fixed_address")
     command = ["cc", "-O1", "-no-pie", "-fno-pie", *options, f"-I{sysconfig.get_path('include')}", "-o", program]
-    subprocess.run([*command, str(SOURCES / "embedding.c"), f"-L{folder}", python, f"-Wl,-rpath,{folder}"], check=True)
+    subprocess.run([*command, str(SOURCES / "fixed_address.c"), f"-L{folder}", python, f"-Wl,-rpath,{folder}"], check=True)
     code = """
-import embedding
-print(outcome(lambda: embedding.read(zeros, region.address, region.size) == (PAGE_SIZE, PAGE_SIZE)))
+import fixed_address
+print(outcome(lambda: fixed_address.read(zeros, region.address, region.size) == (PAGE_SIZE, PAGE_SIZE)))
 print(outcome(lambda: os.readv(zeros, [view])))
 """
     assert run(code, program, sys.executable) == ["True", "('readv', True)"]

@@ -4,8 +4,7 @@ import subprocess
 import sys
 
 import pytest
-
-from tests.support.query_filter import FILTER, NUMBER_OF_IOCTL
+from query_filter import FILTER, NUMBER_OF_IOCTL
 
 PROGRAM = f"""
 from memprot import AddressSpace

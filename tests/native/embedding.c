@@ -1,41 +1,37 @@
-// A program that contains Python: `embedding PYTHON CODE` runs code as that interpreter would. Built for a fixed
-// address, it offers its own entry of the linkage table as the address of read, because it asks for that address.
-#define PY_SSIZE_T_CLEAN
+// A program that embeds Python: it starts and ends the interpreter several times, and faults in between.
+//
+// embedding CODE TIMES [write ADDRESS-FILE]: runs the code each time; the last word makes it write, after the
+// interpreter's end, to the address that the code has left in that file.
 #include <Python.h>
 
-#include <unistd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-static ssize_t (*volatile address_of_read)(int, void *, size_t);
-
-static PyObject *embedding_read(PyObject *Py_UNUSED(self), PyObject *arguments) {
-    int fd;
-    unsigned long long address, size;
-    if (!PyArg_ParseTuple(arguments, "iKK", &fd, &address, &size))
-        return NULL;
-    ssize_t first = read(fd, (void *)address, size), second = address_of_read(fd, (void *)address, size);
-    return Py_BuildValue("(nn)", first, second);
-}
-
-static PyMethodDef methods[] = {
-    {"read", embedding_read, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "embedding", .m_methods = methods};
-
-static PyObject *create(void) { return PyModule_Create(&definition); }
-
-int main(int count, char **arguments) {
-    if (count != 3)
+int main(int argc, char **argv) {
+    if (argc < 3)
         return 2;
-    address_of_read = read;
-    PyImport_AppendInittab("embedding", create);
-    PyConfig config;
-    PyConfig_InitPythonConfig(&config);
-    if (PyStatus_Exception(PyConfig_SetBytesString(&config, &config.program_name, arguments[1])) ||
-        PyStatus_Exception(Py_InitializeFromConfig(&config)))
-        return 3;
-    PyConfig_Clear(&config);
-    int failed = PyRun_SimpleString(arguments[2]);
-    return Py_FinalizeEx() < 0 || failed;
+    for (int i = 0; i < atoi(argv[2]); i++) {
+        PyConfig config;
+        PyConfig_InitPythonConfig(&config);
+        PyStatus status = PyConfig_SetBytesString(&config, &config.program_name, getenv("EMBEDDED_PYTHON"));
+        if (!PyStatus_Exception(status))
+            status = Py_InitializeFromConfig(&config);
+        PyConfig_Clear(&config);
+        if (PyStatus_Exception(status))
+            Py_ExitStatusException(status);
+        int failed = PyRun_SimpleString(argv[1]);
+        int unclean = Py_FinalizeEx();
+        printf("ended %d %d\n", failed, unclean);
+        fflush(stdout);
+    }
+    if (argc > 4) {
+        FILE *file = fopen(argv[4], "r");
+        unsigned long address;
+        if (!file || fscanf(file, "%lu", &address) != 1)
+            return 3;
+        *(volatile char *)address = 1;
+        puts("written");
+    }
+    return 0;
 }

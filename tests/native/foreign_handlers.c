@@ -74,7 +74,7 @@ static void answer(int signal, siginfo_t *info, void *context) {
     } else if (library->kind == DIES) {
         sigaction(signal, &library->predecessor, NULL);
         raise(signal);
-    } else if (library->kind != COUNTS && info) {
+    } else if (library->kind != COUNTS && info && (library->kind != JUMPS || info->si_code > 0)) {
         ask_predecessor(library, signal, info, context);
     }
 }
@@ -150,6 +150,20 @@ static PyObject *use(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused)) {
     Py_RETURN_FALSE;
 }
 
+// leave(count): waits for signals that are sent; the handler leaves each time by siglongjmp
+static PyObject *leave(PyObject *Py_UNUSED(self), PyObject *count) {
+    volatile long left = PyLong_AsLong(count);
+    if (PyErr_Occurred())
+        return NULL;
+    sigsetjmp(before_write, 1);
+    may_jump = 0;
+    if (left-- <= 0)
+        Py_RETURN_NONE;
+    may_jump = 1;
+    for (;;)
+        pause();
+}
+
 // storm(signal, count): sent to this process by a child process, without a pause between them
 static PyObject *storm(PyObject *Py_UNUSED(self), PyObject *arguments) {
     int signal, count;
@@ -177,15 +191,11 @@ static PyObject *send(PyObject *Py_UNUSED(self), PyObject *arguments) {
 }
 
 static PyMethodDef methods[] = {
-    {"install", install, METH_VARARGS, NULL},
-    {"install_old_style", install_old_style, METH_VARARGS, NULL},
-    {"put_back", put_back, METH_O, NULL},
-    {"on_top", on_top, METH_O, NULL},
-    {"calls", calls, METH_O, NULL},
-    {"use", use, METH_NOARGS, NULL},
-    {"storm", storm, METH_VARARGS, NULL},
-    {"send", send, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL},
+    {"install", install, METH_VARARGS, NULL}, {"install_old_style", install_old_style, METH_VARARGS, NULL},
+    {"put_back", put_back, METH_O, NULL},     {"on_top", on_top, METH_O, NULL},
+    {"calls", calls, METH_O, NULL},           {"use", use, METH_NOARGS, NULL},
+    {"leave", leave, METH_O, NULL},           {"storm", storm, METH_VARARGS, NULL},
+    {"send", send, METH_VARARGS, NULL},       {NULL, NULL, 0, NULL},
 };
 
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "foreign_handlers", .m_size = -1,

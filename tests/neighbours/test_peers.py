@@ -136,6 +136,34 @@ print(all(it_recovers() for _ in range(100)))
 
 @needs("jpype")
 @with_java
+@pytest.mark.parametrize("stack", [(), ("-Xfaulthandler",)], ids=["plain", "with an alternate stack"])
+def test_java_goes_on_to_make_exceptions_of_its_stack_overflows(run_child: RunChild, stack: tuple[str, ...]) -> None:
+    """It learns of them by faults on the guard pages that it puts into the stack of each thread it runs in."""
+    child = run_child(
+        f"""{SETUP}
+{JAVA}
+Overflow = jpype.JClass("java.lang.StackOverflowError")
+matches, subject = jpype.JClass("java.util.regex.Pattern").matches, "ab" * 200_000
+def overflows():
+    try:
+        matches("(a|b)*", subject)
+    except Overflow:
+        return raises()
+    return False
+results = [overflows(), overflows()]
+thread = threading.Thread(target=lambda: results.extend([overflows(), overflows()]))
+thread.start()
+thread.join()
+print(results, it_recovers())
+""",
+        python=stack,
+        timeout=120,
+    )
+    assert printed(child) == "[True, True, True, True] True"
+
+
+@needs("jpype")
+@with_java
 def test_a_fault_that_is_nobodys_still_ends_a_process_with_java_in_it(run_child: RunChild, tmp_path: Path) -> None:
     child = run_child(
         f"""{SETUP}

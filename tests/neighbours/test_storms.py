@@ -33,6 +33,8 @@ BELOW = {
     "Python's": "signal.signal(number, lambda *_: None)",
     "ignored": "signal.signal(number, signal.SIG_IGN)",
     "C's": "foreign_handlers.install(number, foreign_handlers.COUNTS, foreign_handlers.SA_SIGINFO)",
+    "C's that may be interrupted": "foreign_handlers.install(number, foreign_handlers.COUNTS, "
+    "foreign_handlers.SA_NODEFER)",
     "C's on its stack": "faulthandler.enable(); foreign_handlers.install(number, foreign_handlers.COUNTS, "
     "foreign_handlers.SA_SIGINFO | foreign_handlers.SA_ONSTACK)",
     "Python's above faulthandler": "faulthandler.enable(); signal.signal(number, lambda *_: None)",
@@ -103,6 +105,35 @@ print(results, region.read() == b"\\5" * region.size)
 """
     child = run_child(program, "SIGSEGV", "10000")
     assert (child.returncode, child.stdout) == (0, "[True, True] True\n"), child.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "stack"),
+    [("SA_SIGINFO", ()), ("SA_NODEFER", ()), ("SA_SIGINFO", ("-Xfaulthandler",)),
+     ("SA_SIGINFO | SA_ONSTACK", ("-Xfaulthandler",))],
+    ids=["plain", "interruptible", "above an alternate stack", "on an alternate stack"],
+)  # fmt: skip
+def test_a_handler_that_leaves_by_a_jump_may_do_so_in_a_storm(
+    run_child: RunChild, flags: str, stack: tuple[str, ...]
+) -> None:
+    """What it has left behind counts for nothing: the next signal, and the next fault, are as the first."""
+    program = f"""{SETUP}
+from foreign_handlers import SA_NODEFER, SA_ONSTACK, SA_SIGINFO
+foreign_handlers.install(number, foreign_handlers.JUMPS, {flags})
+fault(0)
+sender = foreign_handlers.storm(number, 1_000_000)
+faults = 1
+for _ in range(100):
+    foreign_handlers.leave(3)
+    fault(faults)
+    faults += 1
+os.kill(sender, signal.SIGKILL)
+os.waitpid(sender, 0)
+fault(faults)
+faults += 1
+{END}"""
+    child = run_child(program, "SIGSEGV", "0", python=stack)
+    assert (child.returncode, child.stdout.split()) == (0, ["True", "True"]), child.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS], ids=lambda number: number.name)

@@ -15,7 +15,7 @@ static atomic_size_t users; // changed under the lock
 static size_t scopes;       // under the lock
 
 void memprot_engine_watch_calls(void) {
-    if (!memprot_policy_may_record() || memprot_kernel_calls_are_watched())
+    if (memprot_kernel_calls_are_watched())
         return;
     // The loader's lock may be held by a thread that waits for the interpreter.
     Py_BEGIN_ALLOW_THREADS;

@@ -12,7 +12,7 @@ int memprot_engine_acquire(void);
 /// looked at.
 int memprot_engine_hold(void);
 
-/// Has the calls that let the kernel use memory watched in every loaded object, where faults are recorded now. Cheap
+/// Has the calls that let the kernel use memory, and those that change handlers, watched in every loaded object. Cheap
 /// when no object was loaded since.
 void memprot_engine_watch_calls(void);
 

@@ -4,11 +4,13 @@
 
 #include "critical_section.h"
 #include "docstrings.h"
+#include "engine.h"
 
 #include "access.h"
 #include "kernel_copy.h"
 #include "page.h"
 #include "record.h"
+#include "signal_calls.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -45,6 +47,14 @@ static void raise_fault(Region *self, uintptr_t address, enum memprot_access acc
 // The kernel's answer has no signal; why it is so is found out later.
 static const struct memprot_access_failure unknown = {.signal = 0, .key = MEMPROT_NO_KEY};
 
+// Whether an instruction that faults ends in memprot's handlers. What has come on top of them, as far as it was seen,
+// goes below at the next look; in a thread that blocks the signal the fault would be the end.
+static bool faults_are_answered(void) {
+    if (memprot_handlers_were_changed() && memprot_engine_look() < 0)
+        PyErr_Clear();
+    return !memprot_handlers_were_changed() && !memprot_mask_blocks_faults();
+}
+
 // Whether the protection of the pages, as far as it is remembered, permits the access. What it forbids is left to the
 // kernel, which copies without a signal; what it permits is done by instructions, which fault where others have changed
 // the protection, where the file has become shorter, or where a key forbids it.
@@ -54,7 +64,7 @@ static bool permits(const Region *self, size_t offset, size_t length, int prot) 
         if (!(self->overlay->prot[page] & prot))
             return false;
     }
-    return true;
+    return faults_are_answered();
 }
 
 // One copy, and how it ended.

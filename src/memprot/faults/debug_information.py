@@ -52,7 +52,7 @@ def find_line(library: str, position: int) -> tuple[str, int] | None:
         return None
 
 
-@lru_cache(maxsize=4)  # the debug information of a large library takes megabytes
+@lru_cache(maxsize=1)  # of a large library it takes tens of megabytes, and frames of one library are neighbours
 def _open(library: str) -> _Lines | None:
     from elftools.elf.elffile import ELFFile
 

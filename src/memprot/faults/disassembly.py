@@ -39,7 +39,7 @@ def _disassembler() -> capstone.Cs | None:
         try:
             # Here, because it is loaded only when somebody looks at an instruction, and need not be installed.
             import capstone
-        except ImportError:
+        except (ImportError, OSError):  # it is not installed, or no descriptor is left to load it by
             return None
         if platform.machine() == "x86_64":
             _kept = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)

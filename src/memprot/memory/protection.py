@@ -118,7 +118,8 @@ def prepared(target: object, prot: Prot | str | int, neighbours: bool, request: 
     >>> prepared(mmap.mmap(-1, 100), "r--", False).whole
     False
     """
-    bits = _BITS.get(prot) if type(prot) is str else None
+    # Not get(): without a global lock it takes the table's, which a forked child may find taken for ever.
+    bits = _BITS[prot] if type(prot) is str and prot in _BITS else None
     if bits is None:
         bits = int(as_prot(prot))
         if bits & _GROWS:

@@ -51,12 +51,12 @@ def _start_engine(session: Session) -> None:
     from memprot.faults import engine
     from memprot.run.reporter import command
 
-    _native.use_alternate_stacks()
     environment = [b"%s=%s" % item for item in os.environb.items()]
     _native.set_crash_reporter(command(session.options.on_fault, session.options.json), environment)
     on_fault = session.options.on_fault
     # The program is to go on as if nothing had happened: what was forbidden does not happen, and is told.
     engine.set_policy("discard" if on_fault == "log" else on_fault)
+    _native.use_alternate_stacks()  # behind whatever looks at mappings, whose descriptor it closes
     engine.add_listener(session.hear)
     keep_in_front(engine.reinstall)
     when_imported(_NUMPY, lambda: _guard_numpy(session))
