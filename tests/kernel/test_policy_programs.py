@@ -11,8 +11,9 @@ from memprot import PAGE_SIZE
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
 SETUP = """
-import gc, logging, os, sys, threading
+import gc, logging, os, sys, threading, warnings
 import misbehave
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks in programs with threads
 logging.disable()  # it is told on standard error otherwise
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults, guarded
 from memprot.faults import set_policy
