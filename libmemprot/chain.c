@@ -336,7 +336,7 @@ static bool prints_and_dies(const struct sigaction *action) {
 // May run in a signal handler.
 bool memprot_chain_may_recover(int signal, const void *context, const void *frame) {
     const struct below *below = &belows[signal == SIGBUS];
-    int level = present_level(below, first_level(below, levels(signal), context, frame), signal);
+    int level = present_level(below, first_level(levels(signal), context, frame), signal);
     return level >= 0 && (below->ones[level].action.sa_flags & SA_SIGINFO) &&
            !is_plain(&below->ones[level].action, SIG_DFL);
 }
