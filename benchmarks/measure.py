@@ -41,7 +41,12 @@ class Row:
         return self.ratio >= self.target if self.faster else self.ratio <= self.target
 
 
-def interleaved(ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> tuple[float, float, float]:
+def interleaved(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    runs: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, float, float]:
     """The median seconds of each side over that many runs in turn, and the median ratio of a turn."""
     times: tuple[list[float], list[float]] = ([], [])
     # The first run of anything pays for what the others find ready.
@@ -49,9 +54,9 @@ def interleaved(ours: Callable[[], object], theirs: Callable[[], object], runs: 
     theirs()
     for run in range(runs):
         for side in (0, 1) if run % 2 else (1, 0):
-            start = time.perf_counter()
+            start = clock()
             (ours, theirs)[side]()
-            times[side].append(time.perf_counter() - start)
+            times[side].append(clock() - start)
     ratios = (one / other for one, other in zip(*times, strict=True))
     return statistics.median(times[0]), statistics.median(times[1]), statistics.median(ratios)
 
