@@ -115,8 +115,8 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
 // ---- delivering
 
 // What is on its way when a thread forks waits: raised in one of the functions that the interpreter calls for forks, it
-// would end there, and leave undone what that function does. So do listeners: what they import may want to be called for
-// the same fork.
+// would end there, and leave undone what that function does. So do listeners: what they import may want to be called
+// for the same fork.
 static _Thread_local bool forking, withheld;
 
 // A pending call can look where it is before it raises, and raise the instance itself; but it runs in the main thread

@@ -20,8 +20,8 @@ static bool is_of_loop(PyCodeObject *code) {
     return false;
 }
 
-// When a task's coroutine pauses or ends, the task has the loop plan what comes next, as the task and in its context: an
-// exception there would stop the task for ever. Between the code of a task and the loop there is a coroutine.
+// When a task's coroutine pauses or ends, the task has the loop plan what comes next, as the task and in its context:
+// an exception there would stop the task for ever. Between the code of a task and the loop there is a coroutine.
 static bool is_inside_coroutine(void) {
     enum { COROUTINE = CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR };
     for (memprot_frame *frame = memprot_top_frame(PyThreadState_Get()); frame; frame = frame->previous) {
@@ -41,9 +41,7 @@ static int look_for_task(PyObject *asyncio, struct memprot_place *place) {
     if (loop && loop != Py_None) {
         tasks = PyObject_GetAttrString(asyncio, "_current_tasks");
         bool is_task = tasks && PyDict_Check(tasks) && PyDict_GetItemWithError(tasks, loop);
-        place->code = !is_task                 ? MEMPROT_IN_CALLBACK
-                      : is_inside_coroutine() ? MEMPROT_IN_TASK
-                                              : MEMPROT_AROUND_TASK;
+        place->code = !is_task ? MEMPROT_IN_CALLBACK : is_inside_coroutine() ? MEMPROT_IN_TASK : MEMPROT_AROUND_TASK;
     }
     Py_XDECREF(tasks);
     Py_XDECREF(loop);
