@@ -40,7 +40,8 @@ bool memprot_fault_is_permitted(const siginfo_t *info, ucontext_t *context, stru
     bool hidden = memprot_is_own_key(key);
     if (key == MEMPROT_NO_KEY || hidden)
         key = memprot_overlay_key(overlay, page);
-    if ((key == 0 && !hidden) || !memprot_key_rights_permit(*rights, key, write) || !memprot_overlay_permits(overlay, page, write))
+    if ((key == 0 && !hidden) || !memprot_key_rights_permit(*rights, key, write) ||
+        !memprot_overlay_permits(overlay, page, write))
         return false;
     (void)memprot_overlay_close(overlay, page, 1); // what fails is tried again when the access faults again
     return true;

@@ -25,9 +25,7 @@ bool memprot_guard_pages_by_madvise(void) {
 }
 
 // May run in a signal handler.
-bool memprot_guard_pages_are_protections(void) {
-    return atomic_load_explicit(&means_found, memory_order_relaxed) == 2;
-}
+bool memprot_guard_pages_are_protections(void) { return atomic_load_explicit(&means_found, memory_order_relaxed) == 2; }
 
 // May run in a signal handler.
 int memprot_guard_pages_install(uintptr_t start, size_t length) {

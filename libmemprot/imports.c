@@ -187,12 +187,15 @@ void memprot_imports_redirect(struct memprot_import *imports, size_t count, _Ato
     if (atomic_flag_test_and_set(&at_work))
         return;
     int error = errno;
+    bool was_open = memprot_own_maps_is_open();
     struct redirection redirection = {.imports = imports, .count = count};
     dl_iterate_phdr(note_contested, &redirection);
     dl_iterate_phdr(redirect_object, &redirection);
     unready = redirection.unready ? unready + 1 : 0;
     if (unready % MOST_RETRIES == 0)
         atomic_store(loads_seen, redirection.loads);
+    if (!was_open)
+        memprot_own_maps_close(); // the program may want this very descriptor to be free
     atomic_flag_clear(&at_work);
     errno = error;
 }

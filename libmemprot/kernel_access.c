@@ -6,6 +6,7 @@
 #include "forbidden.h"
 #include "guard.h"
 #include "kernel_copy.h"
+#include "learn.h"
 #include "page.h"
 
 #include <errno.h>
@@ -129,7 +130,12 @@ static void fill(struct memprot_record *record, const struct memprot_transfer *t
     record->access = transfer->access;
     record->address = forbidden->address;
     record->size = obstacle->size;
+    record->contexts = 0;
     record->guard = overlay->backing == MEMPROT_BACKING_GUARD;
+    uint8_t prot;
+    if (!record->guard && forbidden->signal != SIGBUS &&
+        memprot_learn_now(overlay, (forbidden->address - overlay->start) / memprot_page_size(), &prot))
+        record->prot = prot;
     if (overlay->object)
         record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
     if (record->guard)

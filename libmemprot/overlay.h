@@ -10,9 +10,10 @@
 //   guard      the guard is removed, and installed again, which discards what was written
 //
 // Where there are protection keys, decoys lie under a key of memprot's own, and only the threads that were blocked get
-// rights to that one. Another thread that meets them faults as well. When the pages' true protection and key permit what
-// it does, that is the sign to close them: what it reads and writes is never the decoy. When not, its access is one more
-// that is forbidden. Without keys, or with none left, a decoy is open to every thread, and such an access goes unnoticed.
+// rights to that one. Another thread that meets them faults as well. When the pages' true protection and key permit
+// what it does, that is the sign to close them: what it reads and writes is never the decoy. When not, its access is
+// one more that is forbidden. Without keys, or with none left, a decoy is open to every thread, and such an access goes
+// unnoticed.
 //
 // Others change protections too, by calls of their own. Whoever opens a page asks the kernel first what protection it
 // has, and that is what it gets back.

@@ -87,6 +87,9 @@ int memprot_own_maps_next(uint64_t address, struct memprot_mapping *ret) {
     return answer < 0 && errno == ENOTTY ? next_by_text(address, ret) : answer;
 }
 
+// May run in a signal handler.
+bool memprot_own_maps_is_open(void) { return is_ours(atomic_load(&kept)); }
+
 void memprot_own_maps_close(void) {
     uint64_t word = atomic_exchange(&kept, 0);
     if (is_ours(word))

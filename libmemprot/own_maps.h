@@ -6,6 +6,8 @@
 
 #include "mapping.h"
 
+#include <stdbool.h>
+
 /// The open file, /proc/self/maps. It stays open; nobody else closes it.
 /// @return -1 with errno set when there is none. May run in a signal handler.
 int memprot_own_maps_descriptor(void);
@@ -26,6 +28,9 @@ int memprot_own_maps_find(uint64_t address, struct memprot_mapping *ret, char *p
 /// the question: for who knows what the answer should be, and asks in earnest when it is another one. May run in a
 /// signal handler.
 int memprot_own_maps_glance(uint64_t address, struct memprot_mapping *ret);
+
+/// Whether it is open. May run in a signal handler.
+bool memprot_own_maps_is_open(void);
 
 /// Closes the descriptor; the next question opens another one. In a forked child it speaks of the parent.
 void memprot_own_maps_close(void);

@@ -34,8 +34,8 @@ int memprot_page_key(uintptr_t address) {
 
 static atomic_int own_key = MEMPROT_NO_KEY;
 
-// Pages without a key keep what they have, so that kernels without keys are never asked for any; but where memprot has a
-// key, they may lie under that one. May run in a signal handler.
+// Pages without a key keep what they have, so that kernels without keys are never asked for any; but where memprot has
+// a key, they may lie under that one. May run in a signal handler.
 int memprot_protect_under_key(uintptr_t start, size_t length, unsigned long prot, int key) {
     if (key < 0 || (key == 0 && (atomic_load(&own_key) == MEMPROT_NO_KEY || prot == PROT_EXEC)))
         return memprot_mprotect(start, length, prot);

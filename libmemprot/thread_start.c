@@ -4,7 +4,6 @@
 
 #include "alternate_stack.h"
 #include "imports.h"
-#include "own_maps.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -50,7 +49,6 @@ static void watch(void) {
     static _Atomic uint64_t loads;
     memprot_imports_prepare(&pthread_create_import, 1);
     memprot_imports_redirect(&pthread_create_import, 1, &loads);
-    memprot_own_maps_close(); // the program may want this very descriptor to be free
 }
 
 void memprot_thread_starts_watch(void) {

@@ -1080,8 +1080,8 @@ def use_alternate_stacks() -> None:
     """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
 
     A stack overflow then can be reported. A thread that has such a stack keeps it, and nobody takes notice of one that
-    cannot be given it. Threads that libraries loaded later start by themselves have none. The descriptor by which memprot
-    asks for mappings is closed: for use while there is one thread.
+    cannot be given it. Threads that libraries loaded later start by themselves have none. The descriptor by which
+    memprot asks for mappings is closed: for use while there is one thread.
 
     :raises OSError: there is no memory for that of the calling thread.
 

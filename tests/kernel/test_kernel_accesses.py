@@ -248,11 +248,11 @@ def test_memory_that_may_be_read_is_written_from(region: Region, view: memoryvie
 
 
 def test_a_buffered_reader_copies_itself_or_has_the_kernel_do_it(region: Region, view: memoryview, file: int) -> None:
-    with open(file, "rb", buffering=PAGE_SIZE, closefd=False) as reader:
+    with io.BufferedReader(io.FileIO(file, closefd=False), PAGE_SIZE) as reader:
         reader.read(1)
         fault = fault_of(lambda: reader.readinto(view[PAGE_SIZE : PAGE_SIZE + 10]))
         assert (fault.call, fault.access, fault.offset) == (None, "write", PAGE_SIZE)
-    with open(file, "rb", buffering=PAGE_SIZE, closefd=False) as reader:
+    with io.BufferedReader(io.FileIO(file, closefd=False), PAGE_SIZE) as reader:
         fault = fault_of(lambda: reader.readinto(view[PAGE_SIZE : 3 * PAGE_SIZE]))
         assert (fault.call, fault.access, fault.offset) == ("read", "write", PAGE_SIZE)
 
@@ -271,7 +271,7 @@ def test_the_sentence_names_the_call(region: Region, view: memoryview, zeros: in
 def test_policies_that_raise_nothing_leave_the_calls_result(region: Region, view: memoryview, zeros: int) -> None:
     told: list[FaultError] = []
     for policy in ("log", "discard", told.append):
-        with catch_faults(policy=policy) as scope:  # type: ignore[arg-type]
+        with catch_faults(policy=policy) as scope:
             assert os.readv(zeros, [view]) == PAGE_SIZE
             with pytest.raises(OSError, match="Bad address"):
                 os.readv(zeros, [view[PAGE_SIZE:]])

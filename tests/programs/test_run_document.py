@@ -140,6 +140,7 @@ def test_a_fault_has_every_key_of_the_contract(runner: "Runner") -> None:
         "signal": "SIGSEGV",
         "file": None,
         "depth": None,
+        "call": None,
         "object": {
             "nbytes": 800,
             "dtype": "float64",

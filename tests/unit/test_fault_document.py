@@ -75,6 +75,7 @@ def test_what_is_unknown_is_null_and_never_left_out() -> None:
         "time": None,
         "mapping": {"start": "0x1000", "stop": "0x2000", "prot": "rw-", "path": None},
         "file": None,
+        "call": None,
         "depth": None,
     }
 

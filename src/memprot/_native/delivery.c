@@ -115,8 +115,9 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
 // ---- delivering
 
 // What is on its way when a thread forks waits: raised in one of the functions that the interpreter calls for forks, it
-// would end there, and leave undone what that function does.
-static _Thread_local bool withheld;
+// would end there, and leave undone what that function does. So do listeners: what they import may want to be called
+// for the same fork.
+static _Thread_local bool forking, withheld;
 
 // A pending call can look where it is before it raises, and raise the instance itself; but it runs in the main thread
 // only. An asynchronous exception is raised wherever the thread is, be it an event loop, and where a decision is asked
@@ -127,10 +128,12 @@ static atomic_bool raise_scheduled;
 static int raise_pending(void *unused) {
     (void)unused;
     atomic_store(&raise_scheduled, false);
-    if (withheld)
+    if (forking) {
+        withheld = true;
         return 0;
+    }
     memprot_scope_tell_strays();
-    PyObject *error = memprot_scope_take();
+    PyObject *error = PyErr_Occurred() ? NULL : memprot_scope_take();
     if (error) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
         Py_DECREF(error);
@@ -147,10 +150,23 @@ static bool deliver_to_main_thread(void) {
     return true;
 }
 
+// What comes up here would be raised in whatever the thread is doing; only what is meant for that is.
+static int raise_or_report(void) {
+    if (!PyErr_Occurred())
+        return 0;
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
+        return -1;
+    PyErr_WriteUnraisable(NULL);
+    return 0;
+}
+
 static int drain(void *unused) {
     (void)unused;
     atomic_store(&drain_scheduled, false);
-    return memprot_delivery_tell();
+    if (forking)
+        return 0;
+    (void)memprot_delivery_tell();
+    return raise_or_report();
 }
 
 int memprot_delivery_tell(void) {
@@ -209,6 +225,7 @@ static bool is_waiting(void) {
 // fault_withhold()
 static PyObject *fault_withhold(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
+    forking = true;
     withheld = is_waiting();
     if (withheld)
         memprot_claim_withdraw();
@@ -221,7 +238,9 @@ static PyObject *fault_resume(PyObject *module, PyObject *unused) {
     PyThreadState *thread = memprot_own_thread();
     if (withheld && thread && !(memprot_fault_in_main_thread() && deliver_to_main_thread()))
         memprot_raise_later(thread, memprot_claim_class);
-    withheld = false;
+    forking = withheld = false;
+    if (memprot_record_waiting() > 0)
+        schedule_drain();
     Py_RETURN_NONE;
 }
 

@@ -239,11 +239,11 @@ PyObject *memprot_scope_take(void) {
 
 void memprot_scope_tell_strays(void) {
     PyObject *error = error_of(memprot_claim(MEMPROT_CLAIM_STRAY, 0), NULL);
-    if (error)
+    if (error) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    if (PyErr_Occurred())
         PyErr_WriteUnraisable(NULL);
-    Py_XDECREF(error);
+        Py_DECREF(error);
+    }
 }
 
 // fault_take() -> the calling thread's faults as one exception, or None

@@ -47,6 +47,7 @@ def fault_document(record: FaultRecord, count: int = 1) -> dict[str, Json]:
         "time": None if record.time is None else _time(record.time),
         "file": None if record.file is None else _file(record.file),
         "depth": record.depth,
+        "call": None if record.call is None else {"function": record.call, "transferred": record.transferred},
     }
 
 

@@ -164,6 +164,8 @@ def as_record(native: NativeRecord) -> FaultRecord:
         time=native.time,
         code=native.instruction,
         value=native.value,
+        call=native.call,
+        transferred=None if native.call is None else native.transferred,
     )
 
 

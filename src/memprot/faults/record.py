@@ -189,6 +189,8 @@ class FaultRecord(NamedTuple):
         value: the bytes that the instruction would have stored, all of its operand: also those that lie before
             ``address``, where the access was allowed. Of ``rep stos`` the next element, of ``rep movs`` the next
             64 bytes at most.
+        call: the function through which the kernel made the access, such as ``"readv"``; None for the program's own.
+        transferred: how many bytes that call had moved before.
 
     >>> thread = FaultThread(4242, "MainThread")
     >>> FaultRecord("unmapped", "read", 8, 0, None, False, 11, None, None, (), thread, None).kind
@@ -213,6 +215,8 @@ class FaultRecord(NamedTuple):
     time: int | None = None
     code: bytes | None = None
     value: bytes | None = None
+    call: str | None = None
+    transferred: int | None = None
 
     @property
     def instruction(self) -> str | None:

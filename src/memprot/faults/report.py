@@ -140,6 +140,8 @@ def _machine(record: FaultRecord) -> _Section:
     lines = []
     if frame.file is not None and frame.line is not None:
         lines += _source(PythonFrame(frame.file, frame.line, ""))
+    if record.call is not None:
+        lines.append(_indented(("dim", f"calls {record.call}, which had moved {record.transferred:,} bytes before")))
     if record.instruction is not None:
         lines.append(_indented(("plain", printable(record.instruction))))
     if record.value is not None:
