@@ -43,5 +43,7 @@ PyObject *memprot_region_subscript(Region *self, PyObject *key);
 int memprot_region_store(Region *self, PyObject *key, PyObject *value);
 PyObject *memprot_region_read(Region *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 PyObject *memprot_region_write(Region *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+
+// The buffer protocol (region_buffer.c).
 int memprot_region_get_buffer(Region *self, Py_buffer *view, int flags);
 void memprot_region_release_buffer(Region *self, Py_buffer *view);

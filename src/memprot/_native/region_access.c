@@ -1,5 +1,4 @@
-// Reading and writing a Region: by accessors that raise where the memory forbids it, and as a buffer for
-// others.
+// Reading and writing a Region by accessors that raise where the memory forbids it.
 #include "region.h"
 
 #include "critical_section.h"
@@ -267,33 +266,6 @@ static PyObject *memprot_region_write_inside(Region *self, PyObject *const *args
 MEMPROT_CRITICAL(PyObject *, memprot_region_write,
                  (Region * self, PyObject *const *args, Py_ssize_t count, PyObject *keywords), self, self, args, count,
                  keywords)
-
-// ---- buffer protocol
-
-static int memprot_region_get_buffer_inside(Region *self, Py_buffer *view, int flags) {
-    if (memprot_region_check_open(self) < 0)
-        return -1;
-    bool readonly = false;
-    for (size_t page = 0; page < self->overlay->pages; page++)
-        readonly |= !(self->overlay->prot[page] & PROT_WRITE);
-    if (readonly && (flags & PyBUF_WRITABLE)) {
-        PyErr_SetString(PyExc_BufferError, "the Region is not writable now; protect it with \"rw-\" first");
-        return -1;
-    }
-    if (PyBuffer_FillInfo(view, (PyObject *)self, (void *)self->address, (Py_ssize_t)self->size, readonly, flags) < 0)
-        return -1;
-    self->exports++;
-    return 0;
-}
-
-MEMPROT_CRITICAL(int, memprot_region_get_buffer, (Region * self, Py_buffer *view, int flags), self, self, view, flags)
-
-void memprot_region_release_buffer(Region *self, Py_buffer *view) {
-    (void)view;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    self->exports--;
-    Py_END_CRITICAL_SECTION();
-}
 
 static PyMethodDef methods[] = {
     {"set_region_fault", set_region_fault, METH_O, DOC_set_region_fault},
