@@ -11,7 +11,7 @@
 struct row {
     _Atomic uintptr_t start;
     uintptr_t stop;
-    struct memprot_overlay *overlay;
+    _Atomic(struct memprot_overlay *) overlay; // looked at without the mutex by who looks for its own
 };
 
 enum { ROWS = 1 << 16 };

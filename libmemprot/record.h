@@ -31,7 +31,7 @@ struct memprot_block {
 
 struct memprot_record {
     uint64_t sequence; // the order in which faults happened
-    int thread;        // the thread that faulted
+    atomic_int thread; // the thread that faulted
     int signal;
     int code; // si_code
     int key;  // the protection key that forbade the access; MEMPROT_NO_KEY: none did
@@ -48,8 +48,9 @@ struct memprot_record {
     uint32_t text_length;
     char text[MEMPROT_RECORD_TEXT];
     // Open pages lie within [first, first + count), not necessarily all of these; none when overlay is NULL.
-    struct memprot_overlay *overlay;
-    size_t first, count;
+    // Looked at by whoever searches for pages of its own, and looked at again when the record is held.
+    _Atomic(struct memprot_overlay *) overlay;
+    atomic_size_t first, count;
     uint32_t folded;            // further faults of the thread that found no record of their own
     bool stack_overflow;        // the thread's stack has run out
     uint32_t depth;             // how many Python frames were on it then

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults
+from memprot.faults.policy import PolicyName
 
 if TYPE_CHECKING:
     import subprocess
@@ -297,7 +298,7 @@ def test_statements_raise_inside_the_tasks_of_an_event_loop(region: Region, in_m
 def test_a_callable_decides_before_the_next_statement(region: Region) -> None:
     v, seen = region.array("f8"), []
 
-    def keep(fault: FaultError) -> str:
+    def keep(fault: FaultError) -> PolicyName:
         seen.append(fault.offset)
         return "log"
 
@@ -313,7 +314,7 @@ def test_a_callable_decides_before_the_next_statement(region: Region) -> None:
 def test_what_a_callable_raises_the_statement_raises(region: Region) -> None:
     v = region.array("f8")
 
-    def refuse(fault: FaultError) -> str:
+    def refuse(fault: FaultError) -> PolicyName:
         raise KeyError(fault.offset)
 
     region.protect("r--")

@@ -1,7 +1,8 @@
 """Faults that nobody raises are told: by logging, or by sys.unraisablehook."""
 
 import logging
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults
 from memprot.faults import engine, history, set_policy
+
+RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +79,23 @@ def test_a_logger_that_is_turned_off_is_told_nothing(
     assert len(history()) == 1
 
 
+def test_a_program_without_a_handler_is_told_nothing_and_one_with_a_handler_everything(run_child: RunChild) -> None:
+    done = run_child(
+        "import sys, ctypes, memprot\n"
+        "from memprot import PAGE_SIZE, Region\n"
+        "region = Region(PAGE_SIZE, 'r--', policy='log')\n"
+        "def act(): ctypes.memset(region.address, 1, 8); memprot.faults.engine.drain()\n"
+        "act()\n"
+        "print('logging' in sys.modules)\n"
+        "import logging\n"
+        "act()\n"
+        "logging.basicConfig(format='%(levelname)s %(name)s %(lineno)d %(message).10s')\n"
+        "act()\n"
+        "print(len(memprot.faults.history()))\n"
+    )
+    assert (done.stdout, done.stderr) == ("False\n3\n", "WARNING memprot.faults 4 write of 8\n")
+
+
 def test_a_listener_tells_instead(misbehave: ModuleType, blocked: Region, caplog: pytest.LogCaptureFixture) -> None:
     heard: list[object] = []
     engine.add_listener(heard.append)
@@ -89,7 +109,7 @@ def test_a_listener_tells_instead(misbehave: ModuleType, blocked: Region, caplog
     assert caplog.records == []
 
 
-def test_a_thread_without_python_is_told_by_the_unraisable_hook(run_child: Any) -> None:
+def test_a_thread_without_python_is_told_by_the_unraisable_hook(run_child: RunChild) -> None:
     done = run_child(
         "import sys, threading, time, misbehave\n"
         "from memprot import PAGE_SIZE, Region\n"
@@ -117,7 +137,7 @@ def test_a_thread_without_python_is_told_by_the_unraisable_hook(run_child: Any) 
     assert "memprot.FaultError: write of 1 byte at" in done.stderr
 
 
-def test_nothing_of_it_is_imported_before_it_is_needed(run_child: Any) -> None:
+def test_nothing_of_it_is_imported_before_it_is_needed(run_child: RunChild) -> None:
     done = run_child(
         "import sys, ctypes\n"
         "from memprot import PAGE_SIZE, FaultError, Region, catch_faults\n"

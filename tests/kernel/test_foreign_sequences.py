@@ -227,7 +227,7 @@ def test_blocked_accesses_leave_nothing_in_any_order(misbehave: ModuleType, fuzz
     run_state_machine_as_test(
         Sequences,
         settings=settings(
-            max_examples=1000 if fuzzing else 40,
+            max_examples=1000 if fuzzing else 25,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -6,11 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
+from memprot import PAGE_SIZE
+
 RunChild = Callable[..., subprocess.CompletedProcess[str]]
 
 SETUP = """
-import gc, os, sys, threading
+import gc, logging, os, sys, threading, warnings
 import misbehave
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks in programs with threads
+logging.disable()  # it is told on standard error otherwise
 from memprot import PAGE_SIZE, FaultError, Region, catch_faults, guarded
 from memprot.faults import set_policy
 from memprot.faults.engine import add_listener
@@ -216,3 +220,28 @@ print([str(region.prot) for region in regions])
 """
     child = run_child(program)
     assert (child.stdout, child.stderr) == ("True True {0}\n['r--', 'r--', 'r--', 'r--']\n", "")
+
+
+def test_a_callable_may_close_the_memory_and_meet_faults_of_its_own(run_child: RunChild) -> None:
+    program = f"""{SETUP}
+region, other = Region(PAGE_SIZE, "r--"), Region(2 * PAGE_SIZE, "r--")
+depth = []
+def ask(fault):
+    depth.append(fault.region is region)
+    if fault.region is region:
+        region.close()
+        with catch_faults(lambda fault: "log"):
+            misbehave.write(other.address, 1)
+        try:
+            with catch_faults():
+                misbehave.write(other.address + PAGE_SIZE, 1)
+        except FaultError as fault:
+            depth.append(fault.offset)
+    return "log"
+with catch_faults(ask):
+    misbehave.write(region.address, 1)
+    len([])
+print(depth, region.closed, other[0], other[PAGE_SIZE])
+"""
+    child = run_child(program)
+    assert (child.stdout, child.stderr, child.returncode) == (f"[True, {PAGE_SIZE}] True 1 0\n", "", 0)

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextvars
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+import types
+from collections.abc import AsyncIterator, Generator, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from loops import RUNS, Act, Run, in_a_scope, pages_of
@@ -29,12 +31,18 @@ def region() -> Iterator[Region]:
     region.close()
 
 
-@pytest.fixture(params=["call", "statement"])
-def act(request: pytest.FixtureRequest, region: Region, misbehave: ModuleType) -> Iterator[Act]:
-    """Writes to a page, by a call or by a statement after which nothing is looked for until the next call."""
+def memoryview_of(region: Region) -> memoryview:
+    """A view that may be written, as far as it knows."""
     region.protect("rw-")
     view = memoryview(region)
     region.protect("r--")
+    return view
+
+
+@pytest.fixture(params=["call", "statement"])
+def act(request: pytest.FixtureRequest, region: Region, misbehave: ModuleType) -> Iterator[Act]:
+    """Writes to a page, by a call or by a statement after which nothing is looked for until the next call."""
+    view = memoryview_of(region)
 
     def call(page: int) -> None:
         misbehave.write(region.address + page * PAGE_SIZE, 1)
@@ -117,6 +125,35 @@ def test_a_fault_right_before_a_pause_reaches_neither_the_loop_nor_another_task(
 
     for _ in range(20):
         assert run(main()) == ([7], ["undisturbed"])
+
+
+@pytest.mark.parametrize("how", ["yield", "future"])
+def test_a_fault_right_before_the_task_gives_way_does_not_stop_it(run: Run, region: Region, how: str) -> None:
+    """Between the two no Python runs but the loop's own, which plans how the task goes on."""
+    view = memoryview_of(region)
+
+    @types.coroutine
+    def give_way() -> Generator[Any, Any, None]:
+        view[5 * PAGE_SIZE] = 1
+        yield
+
+    async def main() -> list[int]:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.001, future.set_result, None)
+        scope = catch_faults()
+        try:
+            with scope:
+                if how == "yield":
+                    await give_way()
+                else:
+                    view[5 * PAGE_SIZE] = 1
+                    await future
+        except FaultError:
+            pass
+        return [page for fault in scope.faults for page in pages_of(fault)]
+
+    assert run(main()) == [5]
+    view.release()
 
 
 def test_a_task_group_ends_with_the_fault_of_its_task(run: Run, act: Act) -> None:
@@ -274,6 +311,30 @@ def test_a_fault_of_a_task_without_any_scope_does_not_reach_the_loop(run: Run, a
         remove_listener(told.append)
     assert len(told) == 1
     assert all(error is None or pages_of(error) == [3] for error in raised)
+
+
+def test_without_a_scope_the_hook_for_the_unraisable_is_told(
+    run: Run, region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = memoryview_of(region)
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
+
+    async def work() -> None:
+        view[5 * PAGE_SIZE] = 1  # and nothing more
+
+    async def main() -> None:
+        await asyncio.create_task(work())
+        await asyncio.sleep(0.01)
+
+    set_policy("raise")
+    try:
+        run(main())
+        drain()
+    finally:
+        set_policy("die")
+    assert [pages_of(error) for error in told if isinstance(error, FaultError)] == [[5]]
+    view.release()
 
 
 def test_callbacks_of_the_loop_do_not_kill_it(run: Run, act: Act) -> None:

@@ -116,10 +116,9 @@ def test_the_window_ends_when_the_first_fault_is_taken_over(run_child: RunChild)
     child = run_child(f"""{SETUP}
 region = Region(PAGE_SIZE, "r--")
 first = First(region.address)
-second = ctypes.c_uint8()
 counts = []
 def write():
-    for _ in range(1000):
+    for _ in range(100):
         counts.append(told(lambda: misbehave.write(region.address + 8, 9)))
 write()
 during = set(counts)

@@ -71,8 +71,8 @@ def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = sysconfig.get_config_var("LIBPL")
     if not Path(folder, library).exists():
         pytest.skip(f"this Python was installed without {library}, which embedding needs")
-    target = tmp_path_factory.mktemp("embedding") / "embedding"
-    source = Path(__file__).parent.parent / "native" / "embedding.c"
+    target = tmp_path_factory.mktemp("embedding") / "ending_interpreters"
+    source = Path(__file__).parent.parent / "native" / "ending_interpreters.c"
     link = [*sysconfig.get_config_var("LIBS").split(), *sysconfig.get_config_var("SYSLIBS").split(), "-ldl", "-lm"]
     rpath = [f"-Wl,-rpath,{folder}", *sysconfig.get_config_var("LINKFORSHARED").split()]
     command = ["cc", "-o", str(target), str(source), f"-I{sysconfig.get_path('include')}", str(Path(folder, library))]

@@ -133,7 +133,7 @@ static int raise_pending(void *unused) {
         return 0;
     }
     memprot_scope_tell_strays();
-    PyObject *error = memprot_scope_take();
+    PyObject *error = PyErr_Occurred() ? NULL : memprot_scope_take();
     if (error) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
         Py_DECREF(error);
@@ -150,10 +150,23 @@ static bool deliver_to_main_thread(void) {
     return true;
 }
 
+// What comes up here would be raised in whatever the thread is doing; only what is meant for that is.
+static int raise_or_report(void) {
+    if (!PyErr_Occurred())
+        return 0;
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
+        return -1;
+    PyErr_WriteUnraisable(NULL);
+    return 0;
+}
+
 static int drain(void *unused) {
     (void)unused;
     atomic_store(&drain_scheduled, false);
-    return forking ? 0 : memprot_delivery_tell();
+    if (forking)
+        return 0;
+    (void)memprot_delivery_tell();
+    return raise_or_report();
 }
 
 int memprot_delivery_tell(void) {

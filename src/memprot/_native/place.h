@@ -11,8 +11,12 @@
 struct memprot_place {
     int thread;
     uintptr_t context;
-    bool in_loop; ///< an asyncio loop runs in this thread
-    bool in_task; ///< and one of its tasks at this moment
+    enum {
+        MEMPROT_WITHOUT_LOOP, ///< no asyncio loop runs in this thread
+        MEMPROT_IN_TASK,      ///< a task's own code does
+        MEMPROT_IN_CALLBACK,  ///< what runs is no task's: the loop's own code, or a function that it calls
+        MEMPROT_AROUND_TASK,  ///< the loop's own code is called on behalf of a task that ends or pauses
+    } code;
 };
 
 /// Where the calling thread is now.

@@ -47,7 +47,12 @@ def history(*, clear: bool = False) -> list[FaultRecord]:
     >>> last.access, last.address - region.address, last.value
     ('write', 7, b'*')
     """
-    return [late.record for late in (_take_all() if clear else _copy())]
+    faults = _take_all() if clear else _copy_of(_last)
+    return [late.record for late in sorted(faults, key=_sequence_of)]
+
+
+def _sequence_of(late: LateRecord) -> int:
+    return int(late.row[0])  # those that nobody raises are told later than they came
 
 
 def _take_all() -> list[LateRecord]:
@@ -59,10 +64,10 @@ def _take_all() -> list[LateRecord]:
             return taken
 
 
-def _copy() -> list[LateRecord]:
+def _copy_of(faults: deque[LateRecord]) -> list[LateRecord]:
     while True:
         try:
-            return list(_last)
+            return list(faults)
         except RuntimeError:  # a fault came meanwhile
             continue
 
@@ -84,7 +89,10 @@ def set_history_limit(limit: int) -> None:
     global _last
     if limit < 0:
         raise ValueError(f"a history of {limit} faults cannot be: the limit is 0 or more")
-    _last = deque(_copy(), maxlen=limit)
+    before, _last = _last, deque(maxlen=limit)
+    # What came to the new one meanwhile is newer than all of the old one.
+    later = _take_all()
+    _last.extend([*_copy_of(before), *later])
 
 
 def get_history_limit() -> int:
@@ -108,7 +116,7 @@ def keep(row: tuple[Any, ...]) -> LateRecord:
         What stands for the fault from now on.
 
     >>> row = (1, 4242, "python", 11, 1, 0x10000, 8, False, None, bytes(8), None, 0, -1)
-    >>> keep(row).record is history(clear=True)[-1]
+    >>> keep(row).record in history(clear=True)
     True
     """
     late = LateRecord(with_thread_name(row))

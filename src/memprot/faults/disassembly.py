@@ -44,5 +44,6 @@ def _disassembler() -> capstone.Cs | None:
         if platform.machine() == "x86_64":
             _kept = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         else:
-            _kept = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+            arm = getattr(capstone, "CS_ARCH_AARCH64", None)  # as version 6 calls it
+            _kept = capstone.Cs(capstone.CS_ARCH_ARM64 if arm is None else arm, capstone.CS_MODE_ARM)
     return _kept

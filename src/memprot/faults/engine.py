@@ -159,13 +159,15 @@ def _tell(items: list[_Item]) -> None:
 
 def _notice(fault: FaultError) -> None:
     """Tell the listeners of a fault, and its scope of one that will not be raised."""
-    if fault._row is None:
+    row = fault._row
+    if row is None:
         return
-    policy, _, scope = fault._row[_RULING]
+    policy, _, scope = row[_RULING]
     if policy in (_LOG, _DISCARD) and scope:
         _native.scope_remember(scope, fault)
-    # Without anybody to tell, what the record costs is not paid: it reads mappings and symbols.
-    record = fault.record if _listeners else None
+    if not _listeners:
+        return  # what the record costs is not paid: it reads mappings and symbols
+    record = fault.record
     for listener in list(_listeners):
         if record is not None:
             listener(record)

@@ -83,22 +83,25 @@ class FaultError(Exception):
 
     @classmethod
     def _from_native(cls, late: LateRecord) -> FaultError:
-        _, _, _, signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred, *_ = late.row
-        self = cls()
-        self._delivered = late
-        self.address = address
-        self.access = ACCESSES[access]
-        self.cause = cause_of(signal_number, guard, key)
-        self.key = None if key == NO_KEY else key
-        if call is not None:
-            self.call = call
-            self.transferred = transferred
-        region = region_at(address)
-        if region is not None:
-            self.region = region
-            self.offset = address - region.address
+        signal_number, access, address, _, guard, block, _, _, _, key, code, call, transferred = late.row[3:16]
+        region, offset = region_at(address), None
         if block is not None:
-            self.offset = address - block[0]
+            offset = address - block[0]
+        elif region is not None:
+            offset = address - region.address
+        self = cls()
+        # All at once: one by one they take longer than the fault itself.
+        self.__dict__ = {
+            "_delivered": late,
+            "address": address,
+            "access": ACCESSES[access],
+            "cause": cause_of(signal_number, guard, key),
+            "key": None if key == NO_KEY else key,
+            "call": call,
+            "transferred": None if call is None else transferred,
+            "region": region,
+            "offset": offset,
+        }
         self._look_beneath(code)
         return self
 
@@ -147,8 +150,9 @@ class FaultError(Exception):
 
     def _look_beneath(self, code: int) -> None:
         """Ask for the file at once: later it may have another length."""
-        if self.cause == "bus" and self.address is not None:
-            self._beneath = file_beneath(mapping_at(self.address), self.address, code)
+        if self.cause != "bus" or self.address is None:
+            return
+        self._beneath = file_beneath(mapping_at(self.address), self.address, code)
         if self._beneath is not None:
             self.file, self.file_size = self._beneath.path, self._beneath.size
         if self._delivered is not None:

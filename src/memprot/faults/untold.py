@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import memprot._native as _native
@@ -16,6 +17,7 @@ def log(fault: FaultError) -> None:
     """Log a fault that a policy lets pass: one warning of the logger ``memprot.faults``.
 
     The place that it names is the Python line that was running; the log record's ``fault`` is the fault's record.
+    Nothing is done, or printed, in a program that has no handler for it: nobody reads its log.
 
     Args:
         fault: with a record.
@@ -23,11 +25,11 @@ def log(fault: FaultError) -> None:
     >>> callable(log)
     True
     """
-    # Here, because a program that never logs does not load it.
-    import logging
-
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return
     logger = logging.getLogger("memprot.faults")
-    if not logger.isEnabledFor(logging.WARNING):
+    if not logger.isEnabledFor(logging.WARNING) or not logger.hasHandlers():
         return
     record = fault.record
     frame = record.python[0] if record is not None and record.python else None

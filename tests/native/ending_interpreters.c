@@ -1,6 +1,6 @@
 // A program that embeds Python: it starts and ends the interpreter several times, and faults in between.
 //
-// embedding CODE TIMES [write ADDRESS-FILE]: runs the code each time; the last word makes it write, after the
+// ending_interpreters CODE TIMES [write ADDRESS-FILE]: runs the code each time; the last word makes it write, after the
 // interpreter's end, to the address that the code has left in that file.
 #include <Python.h>
 
