@@ -19,6 +19,7 @@ bool memprot_mask_register_read(const ucontext_t *context, unsigned number, uint
 #else
 
 #include <cpuid.h>
+#include <stdatomic.h>
 #include <string.h>
 
 // The parts of the saved state, by the bits that stand for them: the second 16 bytes of the first 16 registers, the
@@ -32,13 +33,15 @@ static size_t offsets[PARTS]; // 0 where the processor has no such part
 
 void memprot_vector_register_prepare(void) {
     static const enum part parts[] = {YMM_HIGH, OPMASK, ZMM_HIGH, HIGH_ZMM};
-    if (offsets[YMM_HIGH])
+    static atomic_bool asked;
+    if (atomic_load_explicit(&asked, memory_order_acquire))
         return;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         unsigned size, offset, c, d;
         if (__get_cpuid_count(0xd, parts[i], &size, &offset, &c, &d) && size)
             offsets[parts[i]] = offset;
     }
+    atomic_store_explicit(&asked, true, memory_order_release);
 }
 
 // What is saved of a part; zeros where it was left out because it had its first value. May run in a signal handler.

@@ -86,8 +86,8 @@ def test_a_program_that_offers_its_own_table_as_the_function_does_not_call_itsel
     python = f"-lpython{sysconfig.get_config_var('LDVERSION')}"
     program = str(tmp_path / "fixed_address")
     command = ["cc", "-O1", "-no-pie", "-fno-pie", *options, f"-I{sysconfig.get_path('include')}", "-o", program]
-    libraries = [f"-L{folder}", python, f"-Wl,-rpath,{folder}"]
-    subprocess.run([*command, str(SOURCES / "fixed_address.c"), *libraries], check=True)
+    command += [str(SOURCES / "fixed_address.c"), f"-L{folder}", python, f"-Wl,-rpath,{folder}"]
+    subprocess.run(command, check=True)
     code = """
 import fixed_address
 print(outcome(lambda: fixed_address.read(zeros, region.address, region.size) == (PAGE_SIZE, PAGE_SIZE)))

@@ -179,6 +179,17 @@ with protected(array[first : first + 8 * PAGE_SIZE], "r--"):  # pages that hold 
     except FaultError as fault:
         print(fault.access, bool((array[first : first + 8 * PAGE_SIZE] == 1).all()), bool((array[:first] == 0).all()))
 torch.set_num_threads(4)
+large = Region(16 << 20)
+array = numpy.frombuffer(large, dtype=numpy.float32)
+tensor = torch.from_numpy(array)
+tensor.fill_(2.0)
+large.protect("r--")
+try:
+    with catch_faults():
+        tensor.add_(1)  # by the threads of OpenMP, which know nothing of Python
+except FaultError as fault:
+    all_faults = (fault, *fault.others)
+    print(all(each.region is large and each.access == "write" for each in all_faults), bool((array == 2).all()))
 def parallel():
     left, right = torch.rand(200, 200), torch.rand(200, 200)
     return bool(torch.isfinite(left @ right).all())
@@ -214,5 +225,6 @@ def test_torch_tensors_over_protected_memory_are_stopped(run_child: RunChild, to
         "read",
         "4.0 True",
         "write True True",
+        "True True",
         "True True True",
     ]

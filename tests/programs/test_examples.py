@@ -16,7 +16,7 @@ pytest.importorskip("numpy")
 EXAMPLES = Path(__file__).parents[2] / "examples" / "overrun"
 FAULT = {
     "kind", "access", "key", "size", "address", "distance", "count", "recovered", "signal",
-    "object", "python", "native", "thread", "mapping",
+    "object", "python", "native", "thread", "mapping", "instruction", "value", "time", "file", "call", "depth",
 }  # fmt: skip
 FRAME = {"file", "line", "function"}
 
@@ -45,7 +45,7 @@ def assert_contract(document: Any, program: Path) -> None:
         assert fault["object"].keys() == {"nbytes", "dtype", "shape", "name", "allocated"}
         assert fault["object"]["allocated"].keys() == {*FRAME, "stack"}
         assert all(frame.keys() == FRAME for frame in (*fault["python"], *fault["object"]["allocated"]["stack"]))
-        assert all(frame.keys() == {"function", "library", "offset"} for frame in fault["native"])
+        assert all(frame.keys() == {"function", "library", "offset", "file", "line"} for frame in fault["native"])
         assert fault["thread"].keys() == {"id", "name"}
         assert fault["mapping"].keys() == {"start", "stop", "prot", "path"}
         start, stop = (int(fault["mapping"][key], 16) for key in ("start", "stop"))

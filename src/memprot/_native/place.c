@@ -50,7 +50,8 @@ static int look_for_task(PyObject *asyncio, struct memprot_place *place) {
 
 int memprot_place_look(struct memprot_place *ret) {
     *ret = (struct memprot_place){.thread = memprot_fault_thread(), .context = memprot_outer_context_of(0)};
-    PyObject *modules = PyImport_GetModuleDict(), *asyncio = PyDict_GetItemString(modules, "_asyncio");
+    PyObject *modules = PySys_GetObject("modules"); // none when the interpreter is ending
+    PyObject *asyncio = modules && PyDict_Check(modules) ? PyDict_GetItemString(modules, "_asyncio") : NULL;
     return asyncio ? look_for_task(asyncio, ret) : 0;
 }
 

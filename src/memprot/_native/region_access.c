@@ -3,18 +3,11 @@
 
 #include "critical_section.h"
 #include "docstrings.h"
-#include "engine.h"
+#include "region_copy.h"
 
-#include "access.h"
-#include "kernel_copy.h"
-#include "page.h"
 #include "record.h"
-#include "signal_calls.h"
 
-#include <errno.h>
 #include <sys/mman.h>
-
-enum { LONG_COPY = 1 << 20 }; // bytes; other threads run meanwhile
 
 static PyObject *fault_factory;
 
@@ -43,76 +36,10 @@ static void raise_fault(Region *self, uintptr_t address, enum memprot_access acc
     Py_DECREF(error);
 }
 
-// The kernel's answer has no signal; why it is so is found out later.
-static const struct memprot_access_failure unknown = {.signal = 0, .key = MEMPROT_NO_KEY};
-
-// Whether an instruction that faults ends in memprot's handlers. What has come on top of them, as far as it was seen,
-// goes below at the next look; in a thread that blocks the signal the fault would be the end.
-static bool faults_are_answered(void) {
-    if (memprot_handlers_were_changed() && memprot_engine_look() < 0)
-        PyErr_Clear();
-    return !memprot_handlers_were_changed() && !memprot_mask_blocks_faults();
-}
-
-// Whether the protection of the pages, as far as it is remembered, permits the access. What it forbids is left to the
-// kernel, which copies without a signal; what it permits is done by instructions, which fault where others have changed
-// the protection, where the file has become shorter, or where a key forbids it.
-static bool permits(const Region *self, size_t offset, size_t length, int prot) {
-    uintptr_t start = self->address - self->data_start + offset;
-    for (size_t page = start >> memprot_page_shift; page <= (start + length - 1) >> memprot_page_shift; page++) {
-        if (!(self->overlay->prot[page] & prot))
-            return false;
-    }
-    return faults_are_answered();
-}
-
-// One copy, and how it ended.
-struct transfer {
-    void *to;
-    const void *from;
-    size_t length, done;
-    bool source; // what was read ended it, not what was written
-    struct memprot_access_failure failure;
-};
-
-// Without the interpreter, or short.
-static void copy_by_instructions(struct transfer *transfer) {
-    char *to = (char *)transfer->to + transfer->done;
-    const char *from = (const char *)transfer->from + transfer->done;
-    size_t length = transfer->length - transfer->done, left = memprot_access_copy(to, from, length);
-    transfer->done += length - left;
-    if (left > 0) {
-        transfer->failure = *memprot_access_last_failure();
-        transfer->source = transfer->failure.address - (uintptr_t)to >= length;
-    }
-}
-
-static void copy_by_kernel(struct transfer *transfer) {
-    transfer->failure = unknown;
-    int failed = memprot_kernel_write((uintptr_t)transfer->to, transfer->from, transfer->length, &transfer->done,
-                                      &transfer->source);
-    if (failed && errno != EFAULT)
-        copy_by_instructions(transfer); // a sandbox forbids such calls
-}
-
-// Copies between the region and other memory, which may itself be protected.
-static void copy(Region *self, struct transfer *transfer, bool permitted) {
-    void (*way)(struct transfer *) = permitted ? copy_by_instructions : copy_by_kernel;
-    self->exports++;
-    if (transfer->length >= LONG_COPY) {
-        Py_BEGIN_ALLOW_THREADS;
-        way(transfer);
-        Py_END_ALLOW_THREADS;
-    } else {
-        way(transfer);
-    }
-    self->exports--;
-}
-
-static void raise_failure(Region *self, const struct transfer *transfer, PyObject *partial) {
-    uintptr_t side = transfer->source ? (uintptr_t)transfer->from : (uintptr_t)transfer->to;
-    raise_fault(self, side + transfer->done, transfer->source ? MEMPROT_READ : MEMPROT_WRITE, &transfer->failure,
-                transfer->done, partial);
+static void raise_failure(Region *self, const struct memprot_copy *copied, PyObject *partial) {
+    uintptr_t side = copied->source ? (uintptr_t)copied->from : (uintptr_t)copied->to;
+    raise_fault(self, side + copied->done, copied->source ? MEMPROT_READ : MEMPROT_WRITE, &copied->failure,
+                copied->done, partial);
 }
 
 Py_ssize_t memprot_region_length(Region *self) { return (Py_ssize_t)self->size; }
@@ -121,53 +48,25 @@ static PyObject *read_bytes(Region *self, size_t start, size_t length) {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
     if (!bytes || length == 0)
         return bytes;
-    struct transfer transfer = {
+    struct memprot_copy copied = {
         .to = PyBytes_AS_STRING(bytes), .from = (void *)(self->address + start), .length = length};
-    copy(self, &transfer, permits(self, start, length, PROT_READ));
-    if (transfer.done == length)
+    memprot_region_copy(self, &copied, start, PROT_READ);
+    if (copied.done == length)
         return bytes;
-    if (_PyBytes_Resize(&bytes, (Py_ssize_t)transfer.done) == 0)
-        raise_failure(self, &transfer, bytes);
+    if (_PyBytes_Resize(&bytes, (Py_ssize_t)copied.done) == 0)
+        raise_failure(self, &copied, bytes);
     return NULL;
 }
 
 static int write_bytes(Region *self, size_t start, const void *from, size_t length) {
     if (length == 0)
         return 0;
-    struct transfer transfer = {.to = (void *)(self->address + start), .from = from, .length = length};
-    copy(self, &transfer, permits(self, start, length, PROT_WRITE));
-    if (transfer.done == length)
+    struct memprot_copy copied = {.to = (void *)(self->address + start), .from = from, .length = length};
+    memprot_region_copy(self, &copied, start, PROT_WRITE);
+    if (copied.done == length)
         return 0;
-    raise_failure(self, &transfer, NULL);
+    raise_failure(self, &copied, NULL);
     return -1;
-}
-
-// The byte, or -1 with what is known of the failure.
-static int load(const Region *self, size_t index, struct memprot_access_failure *ret) {
-    if (permits(self, index, 1, PROT_READ)) {
-        int byte = memprot_access_load(self->address + index);
-        if (byte < 0)
-            *ret = *memprot_access_last_failure();
-        return byte;
-    }
-    unsigned char byte;
-    struct transfer transfer = {.to = &byte, .from = (void *)(self->address + index), .length = 1};
-    copy_by_kernel(&transfer);
-    *ret = transfer.failure;
-    return transfer.done ? byte : -1;
-}
-
-static int store(const Region *self, size_t index, unsigned char byte, struct memprot_access_failure *ret) {
-    if (permits(self, index, 1, PROT_WRITE)) {
-        int failed = memprot_access_store(self->address + index, byte);
-        if (failed)
-            *ret = *memprot_access_last_failure();
-        return failed;
-    }
-    struct transfer transfer = {.to = (void *)(self->address + index), .from = &byte, .length = 1};
-    copy_by_kernel(&transfer);
-    *ret = transfer.failure;
-    return transfer.done ? 0 : -1;
 }
 
 static int index_of(Region *self, PyObject *key, size_t *ret) {
@@ -192,7 +91,7 @@ static PyObject *memprot_region_subscript_inside(Region *self, PyObject *key) {
         size_t index;
         if (index_of(self, key, &index) < 0 || memprot_region_check_open(self) < 0)
             return NULL;
-        int byte = load(self, index, &failure);
+        int byte = memprot_region_load(self, index, &failure);
         if (byte >= 0)
             return PyLong_FromLong(byte);
         raise_fault(self, self->address + index, MEMPROT_READ, &failure, 0, PyBytes_FromStringAndSize(NULL, 0));
@@ -210,7 +109,7 @@ static PyObject *memprot_region_subscript_inside(Region *self, PyObject *key) {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, length);
     for (Py_ssize_t i = 0; bytes && i < length; i++) {
         size_t index = (size_t)(start + i * step);
-        int byte = load(self, index, &failure);
+        int byte = memprot_region_load(self, index, &failure);
         if (byte >= 0)
             PyBytes_AS_STRING(bytes)[i] = (char)byte;
         else if (_PyBytes_Resize(&bytes, i) == 0) {
@@ -225,7 +124,7 @@ MEMPROT_CRITICAL(PyObject *, memprot_region_subscript, (Region * self, PyObject 
 
 static int store_byte(Region *self, size_t index, unsigned char byte, size_t done) {
     struct memprot_access_failure failure;
-    if (store(self, index, byte, &failure) == 0)
+    if (memprot_region_store_byte(self, index, byte, &failure) == 0)
         return 0;
     raise_fault(self, self->address + index, MEMPROT_WRITE, &failure, done, NULL);
     return -1;

@@ -239,11 +239,12 @@ PyObject *memprot_scope_take(void) {
 
 void memprot_scope_tell_strays(void) {
     PyObject *error = error_of(memprot_claim(MEMPROT_CLAIM_STRAY, 0), NULL);
-    if (error) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        PyErr_WriteUnraisable(NULL);
-        Py_DECREF(error);
-    }
+    if (!error)
+        return;
+    PyObject *whose = PyUnicode_FromString("a task that has paused or ended");
+    PyErr_Restore(Py_NewRef(Py_TYPE(error)), error, NULL);
+    PyErr_WriteUnraisable(whose);
+    Py_XDECREF(whose);
 }
 
 // fault_take() -> the calling thread's faults as one exception, or None
