@@ -69,4 +69,6 @@ def test_nothing_is_left_behind(result: dict[str, Any]) -> None:
     # The allocators keep an arena more or less; what each of so many faults left would be far more.
     assert late["mappings"] < early["mappings"] + 100
     # Without a global lock each thread has a heap of its own, and what it leaves goes to the next only in part.
-    assert late["resident"] < early["resident"] + (96 << 20 if sysconfig.get_config_var("Py_GIL_DISABLED") else 32 << 20)
+    assert late["resident"] < early["resident"] + (
+        96 << 20 if sysconfig.get_config_var("Py_GIL_DISABLED") else 32 << 20
+    )

@@ -4,6 +4,7 @@
 
 #include "delivery.h"
 
+#include "epoch.h"
 #include "kernel_calls.h"
 
 #include <pthread.h>
@@ -13,6 +14,18 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_size_t users; // changed under the lock
 static size_t scopes;       // under the lock
+
+// Inside an epoch, so that nobody forks meanwhile: the child could neither take the lock nor trust what it guards.
+static int take_lock(void) {
+    int token = memprot_epoch_enter();
+    pthread_mutex_lock(&lock);
+    return token;
+}
+
+static void give_lock(int token) {
+    pthread_mutex_unlock(&lock);
+    memprot_epoch_leave(token);
+}
 
 void memprot_engine_watch_calls(void) {
     if (memprot_kernel_calls_are_watched())
@@ -24,11 +37,11 @@ void memprot_engine_watch_calls(void) {
 }
 
 static int use(bool look_above) {
-    pthread_mutex_lock(&lock);
+    int token = take_lock();
     int failed = look_above || atomic_load(&users) == 0 ? memprot_fault_install() : 0;
     if (!failed)
         atomic_fetch_add(&users, 1);
-    pthread_mutex_unlock(&lock);
+    give_lock(token);
     if (failed)
         PyErr_SetFromErrno(PyExc_OSError);
     else
@@ -41,40 +54,40 @@ int memprot_engine_acquire(void) { return use(true); }
 int memprot_engine_hold(void) { return use(false); }
 
 void memprot_engine_release(void) {
-    pthread_mutex_lock(&lock);
+    int token = take_lock();
     // When taking the handlers down fails they stay, and pass on what is not theirs.
     if (atomic_fetch_sub(&users, 1) == 1)
         (void)memprot_fault_uninstall(scopes > 0);
-    pthread_mutex_unlock(&lock);
+    give_lock(token);
 }
 
 int memprot_engine_look(void) {
     if (atomic_load_explicit(&users, memory_order_acquire) == 0)
         return 0;
-    pthread_mutex_lock(&lock);
+    int token = take_lock();
     int failed = atomic_load(&users) > 0 ? memprot_fault_install() : 0;
-    pthread_mutex_unlock(&lock);
+    give_lock(token);
     if (failed)
         PyErr_SetFromErrno(PyExc_OSError);
     return failed;
 }
 
 int memprot_engine_enter_scope(void) {
-    pthread_mutex_lock(&lock);
+    int token = take_lock();
     int failed = atomic_load(&users) > 0 ? memprot_fault_install() : memprot_fault_install_for_files();
     if (!failed)
         scopes++;
-    pthread_mutex_unlock(&lock);
+    give_lock(token);
     if (failed)
         PyErr_SetFromErrno(PyExc_OSError);
     return failed;
 }
 
 void memprot_engine_leave_scope(void) {
-    pthread_mutex_lock(&lock);
+    int token = take_lock();
     if (--scopes == 0 && atomic_load(&users) == 0)
         (void)memprot_fault_uninstall_for_files();
-    pthread_mutex_unlock(&lock);
+    give_lock(token);
 }
 
 static PyObject *fault_acquire(PyObject *module, PyObject *unused) {

@@ -2,13 +2,16 @@
 // after it. What is raised there ends there: the interpreter hands it to sys.unraisablehook. In a scope it is kept, and
 // raised together with the next fault of its thread or where the scope ends.
 #include "unraised.h"
+#include "critical_section.h"
 #include "docstrings.h"
 
 #include "policy.h"
 
 #include <stdatomic.h>
 
-static PyObject *own_hook, *next_hook;
+static PyObject *own_hook;
+static PyObject *next_hook; // under the mutex
+static memprot_mutex hooking;
 static atomic_bool armed;
 static _Thread_local bool passing;
 
@@ -16,16 +19,33 @@ int memprot_unraised_arm(void) {
     PyObject *current = PySys_GetObject("unraisablehook");
     if (!current || current == own_hook)
         return 0;
-    Py_XSETREF(next_hook, Py_NewRef(current));
+    Py_INCREF(current);
+    MEMPROT_LOCK(&hooking);
+    PyObject *before = next_hook;
+    next_hook = current;
+    MEMPROT_UNLOCK(&hooking);
+    Py_XDECREF(before);
     atomic_store(&armed, true);
     return PySys_SetObject("unraisablehook", own_hook);
+}
+
+// A new reference, or NULL.
+static PyObject *hook_below(void) {
+    MEMPROT_LOCK(&hooking);
+    PyObject *below = Py_XNewRef(next_hook);
+    MEMPROT_UNLOCK(&hooking);
+    return below;
 }
 
 int memprot_unraised_disarm(void) {
     if (memprot_scope_is_any_open() || !atomic_exchange(&armed, false))
         return 0;
-    bool ours = PySys_GetObject("unraisablehook") == own_hook;
-    return ours ? PySys_SetObject("unraisablehook", next_hook) : 0;
+    if (PySys_GetObject("unraisablehook") != own_hook)
+        return 0;
+    PyObject *below = hook_below();
+    int failed = PySys_SetObject("unraisablehook", below);
+    Py_XDECREF(below);
+    return failed;
 }
 
 bool memprot_unraised_is_armed(void) { return atomic_load_explicit(&armed, memory_order_relaxed); }
@@ -72,10 +92,13 @@ static PyObject *unraisable_hook(PyObject *module, PyObject *unraisable) {
     }
     Py_DECREF(error);
     // A hook that was set between two scopes has ours as its predecessor.
-    PyObject *next = passing || !next_hook ? PySys_GetObject("__unraisablehook__") : next_hook;
+    PyObject *next = passing ? NULL : hook_below();
+    if (!next)
+        next = Py_XNewRef(PySys_GetObject("__unraisablehook__"));
     passing = true;
     PyObject *result = next ? PyObject_CallOneArg(next, unraisable) : Py_NewRef(Py_None);
     passing = false;
+    Py_XDECREF(next);
     return result;
 }
 
@@ -99,6 +122,7 @@ static PyMethodDef methods[] = {
 int memprot_add_unraised(PyObject *module) {
     if (PyModule_AddFunctions(module, methods) < 0)
         return -1;
+    memprot_mutex_free_in_children(&hooking);
     own_hook = PyObject_GetAttrString(module, "unraisable_hook");
     return own_hook ? 0 : -1;
 }
