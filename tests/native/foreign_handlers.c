@@ -171,7 +171,7 @@ static PyObject *storm(PyObject *Py_UNUSED(self), PyObject *arguments) {
         return NULL;
     pid_t parent = getpid(), child = fork();
     if (child == 0) {
-        while (count-- > 0)
+        while (count-- > 0 && getppid() == parent)
             kill(parent, signal);
         _exit(0);
     }
