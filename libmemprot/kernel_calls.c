@@ -6,6 +6,7 @@
 #include "imports.h"
 #include "kernel_access.h"
 #include "kernel_copy.h"
+#include "loads.h"
 #include "signal_calls.h"
 
 #include <errno.h>
@@ -64,7 +65,7 @@ size_t __fread_unlocked_chk(void *, size_t, size_t, size_t, FILE *);
     X(__fread_unlocked_chk)
 
 #define NUMBER(name) FUNCTION_##name,
-enum { FUNCTIONS(NUMBER) FUNCTION_COUNT, COUNT = FUNCTION_COUNT + 4 };
+enum { FUNCTIONS(NUMBER) FUNCTION_COUNT, COUNT = FUNCTION_COUNT + 5 };
 
 static struct memprot_import imports[COUNT];
 
@@ -302,17 +303,34 @@ CHECKED_STREAM(__fread_unlocked_chk)
 
 #define ROW(function)        {.name = #function, .replacement = (uintptr_t)watched_##function},
 #define SIGNAL_ROW(function) {.name = #function, .replacement = (uintptr_t)memprot_watched_##function},
-static struct memprot_import imports[COUNT] = {FUNCTIONS(ROW) SIGNAL_ROW(sigaction) SIGNAL_ROW(signal)
-                                                   SIGNAL_ROW(pthread_sigmask) SIGNAL_ROW(sigprocmask)};
+static struct memprot_import imports[COUNT] = {
+    FUNCTIONS(ROW){.name = "dlopen", .replacement = (uintptr_t)memprot_loads_watched_dlopen},
+    SIGNAL_ROW(sigaction) SIGNAL_ROW(signal) SIGNAL_ROW(pthread_sigmask) SIGNAL_ROW(sigprocmask)};
 
 static _Atomic uint64_t loads_seen;
 
-static void prepare(void) { memprot_imports_prepare(imports, COUNT); }
+// How many calls of dlopen had begun when nothing new had been found so often: one may take its time in another thread.
+enum { MOST_IN_VAIN = 16 };
+static _Atomic uint64_t loads_known = UINT64_MAX;
+static atomic_uint in_vain;
 
-bool memprot_kernel_calls_are_watched(void) { return memprot_imports_are_redirected(&loads_seen); }
+static void prepare(void) {
+    memprot_imports_prepare(imports, COUNT);
+    atomic_store(&memprot_loads_original, atomic_load(&imports[FUNCTION_COUNT].original));
+}
+
+bool memprot_kernel_calls_are_watched(void) {
+    return atomic_load_explicit(&loads_known, memory_order_relaxed) == atomic_load(&memprot_loads_begun);
+}
 
 void memprot_kernel_calls_watch(void) {
     static pthread_once_t prepared = PTHREAD_ONCE_INIT;
     pthread_once(&prepared, prepare);
-    memprot_imports_redirect(imports, COUNT, &loads_seen);
+    uint64_t begun = atomic_load(&memprot_loads_begun);
+    if (!memprot_imports_are_redirected(&loads_seen)) {
+        memprot_imports_redirect(imports, COUNT, &loads_seen);
+        atomic_store(&in_vain, 0);
+    } else if (atomic_fetch_add(&in_vain, 1) >= MOST_IN_VAIN) {
+        atomic_store(&loads_known, begun);
+    }
 }

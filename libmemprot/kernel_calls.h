@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 /// Has every loaded object's calls pass by here, from now on until the process ends; those of objects loaded later,
-/// when it is called again. Not for signal handlers.
+/// when it is called again. Waits for the dynamic linker's lock. Not for signal handlers.
 void memprot_kernel_calls_watch(void);
 
-/// Whether no object was loaded since. Takes some 20 ns. Not for signal handlers.
+/// Whether no object has begun to be loaded for some calls of the above; without a lock. May run in a signal handler.
 bool memprot_kernel_calls_are_watched(void);

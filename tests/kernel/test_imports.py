@@ -195,6 +195,42 @@ def test_a_thread_that_waits_in_a_call_can_be_cancelled(build: Build) -> None:
     os.close(writing)
 
 
+def test_a_library_is_looked_for_where_its_caller_says(build: Build, tmp_path: Path, region: Region) -> None:
+    build("interposer.c", name="beside")
+    library = ctypes.CDLL(str(build("reader.c", "-Wl,-rpath,$ORIGIN", "-ldl")))
+    library.reader_open.restype = ctypes.c_void_p
+    for _ in range(2):
+        assert library.reader_open(b"libbeside.so") is not None
+        assert library.reader_open(b"libnowhere.so") is None
+        assert is_seen(library, region)
+
+
+def test_a_scope_does_not_wait_for_who_waits_for_the_interpreter(build: Build) -> None:
+    """A callback in Python runs with the dynamic linker's lock held."""
+    libc = ctypes.CDLL(None)
+    visit = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+    inside = threading.Event()
+    going = True
+
+    def callback(*_: object) -> int:
+        inside.set()
+        return 0
+
+    def act() -> None:
+        while going:
+            libc.dl_iterate_phdr(visit(callback), None)
+
+    ctypes.CDLL(str(build("reader.c", name="visited")))  # which would wait, with the interpreter in hand
+    thread = threading.Thread(target=act)
+    thread.start()
+    inside.wait()
+    for _ in range(200):
+        with catch_faults():
+            pass
+    going = False
+    thread.join()
+
+
 def test_a_thread_without_python_leaves_its_fault_to_the_scope(build: Build, region: Region) -> None:
     library = ctypes.CDLL(str(build("reader.c")))
     fd, address = protected_end(region)

@@ -1,5 +1,6 @@
 // A library that reads and writes for its caller, built in several ways of importing read and its like.
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -10,6 +11,9 @@ long reader_read(int fd, void *buffer, size_t size) { return read(fd, buffer, si
 long reader_write(int fd, const void *buffer, size_t size) { return write(fd, buffer, size); }
 
 long reader_pread(int fd, void *buffer, size_t size, long offset) { return pread(fd, buffer, size, offset); }
+
+// The linker looks in the folders that the calling library names.
+void *reader_open(const char *name) { return dlopen(name, RTLD_NOW); }
 
 // Where the compiler knows the size of the buffer, the C library is asked to check it.
 _Alignas(65536) char reader_pages[2][65536];

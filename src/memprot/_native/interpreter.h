@@ -10,6 +10,9 @@
 #define Py_BUILD_CORE 1
 #include <internal/pycore_context.h>
 #include <internal/pycore_frame.h>
+#if PY_VERSION_HEX >= 0x030d0000
+#include <internal/pycore_tstate.h>
+#endif
 #ifdef Py_GIL_DISABLED
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -139,10 +142,17 @@ static inline uintptr_t memprot_outer_context_of(uintptr_t context) {
     return thread ? (uintptr_t)thread->context : 0;
 }
 
-/// Whether an asyncio loop runs, or has run, in a thread that is the calling one. @p key is the str under which the
-/// loop is kept. May run in a signal handler. (It compares the key by its identity, and counts no references.)
+/// Whether an asyncio loop runs in a thread that is the calling one (before 3.13: or has run). @p key is the str under
+/// which it is kept before 3.13. May run in a signal handler. (It compares the key by its identity, and counts no
+/// references.)
 static inline bool memprot_has_event_loop(PyThreadState *thread, PyObject *key) {
+#if PY_VERSION_HEX < 0x030d0000
     return thread->dict && _PyDict_GetItem_KnownHash(thread->dict, key, ((PyASCIIObject *)key)->hash) != NULL;
+#else
+    const PyObject *loop = ((const _PyThreadStateImpl *)thread)->asyncio_running_loop;
+    (void)key;
+    return loop && loop != Py_None;
+#endif
 }
 
 // Whoever finds an object in a list of its own may find one that another thread is about to free.
