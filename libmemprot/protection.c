@@ -154,23 +154,6 @@ static int look_from(struct memprot_protection *protection, uint64_t at, uint64_
     return failed;
 }
 
-int memprot_protection_init(struct memprot_protection *ret, uint64_t start, uint64_t stop,
-                            const struct memprot_arming *arming) {
-    *ret = (struct memprot_protection){.start = start, .stop = stop, .hole = stop, .capacity = 1};
-    ret->pieces = &ret->only;
-    int failed = 0;
-    enter();
-    for (uint64_t at = start, end; at < ret->hole && !failed; at = end)
-        failed = look_from(ret, at, &end, arming);
-    give_lock();
-    if (failed) {
-        int error = errno;
-        memprot_protection_deinit(ret);
-        errno = error;
-    }
-    return failed;
-}
-
 static void leave_scopes(struct memprot_protection *protection) {
     if (!protection->in_scope)
         return;
@@ -200,8 +183,8 @@ static int change(struct memprot_overlay *overlay, uint64_t start, uint64_t stop
     return memprot_armed_change(overlay, first, page_of(overlay, stop) - first, prot);
 }
 
-int memprot_protection_apply(struct memprot_protection *protection, unsigned long prot, bool in_scope) {
-    enter();
+// Under the lock.
+static int apply(struct memprot_protection *protection, unsigned long prot, bool in_scope) {
     if (in_scope) {
         protection->older = newest;
         protection->newer = NULL;
@@ -217,8 +200,28 @@ int memprot_protection_apply(struct memprot_protection *protection, unsigned lon
     }
     if (!failed && protection->hole < protection->stop)
         failed = memprot_mprotect(protection->hole, protection->stop - protection->hole, prot);
-    give_lock();
     return failed;
+}
+
+// One hold of the lock: what another thread did between the look and the change would be put back as if it had always
+// been so.
+int memprot_protection_begin(struct memprot_protection *ret, uint64_t start, uint64_t stop,
+                             const struct memprot_arming *arming, unsigned long prot, bool in_scope) {
+    *ret = (struct memprot_protection){.start = start, .stop = stop, .hole = stop, .capacity = 1};
+    ret->pieces = &ret->only;
+    int failed = 0, refused = 0;
+    enter();
+    for (uint64_t at = start, end; at < ret->hole && !failed; at = end)
+        failed = look_from(ret, at, &end, arming);
+    if (!failed)
+        refused = apply(ret, prot, in_scope);
+    give_lock();
+    if (failed) {
+        int error = errno;
+        memprot_protection_deinit(ret);
+        errno = error;
+    }
+    return failed ? -1 : refused ? 1 : 0;
 }
 
 // ---- putting back

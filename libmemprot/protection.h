@@ -35,18 +35,15 @@ struct memprot_loss {
     int error;            // refused: the errno
 };
 
-/// Looks at [start, stop), and arms what @p arming says. Memory and buffer tables stay while the protection lasts.
-/// @return 0, or -1 with errno set and nothing to release. A hole is no failure: see `hole`.
-int memprot_protection_init(struct memprot_protection *ret, uint64_t start, uint64_t stop,
-                            const struct memprot_arming *arming);
+/// Looks at [start, stop), arms what @p arming says and protects every page; with @p in_scope as the newest of the
+/// scopes. Memory and buffer tables stay while the protection lasts. A hole is told as the kernel tells it: see `hole`.
+/// @return 0; 1 with errno set as mprotect(2) left it: pages before the one refused may have changed, and the
+/// protection has to be undone or released; -1 with errno set and nothing to release: there was no looking.
+int memprot_protection_begin(struct memprot_protection *ret, uint64_t start, uint64_t stop,
+                             const struct memprot_arming *arming, unsigned long prot, bool in_scope);
 
 /// Disarms what nobody else uses; the memory stays as it is.
 void memprot_protection_deinit(struct memprot_protection *protection);
-
-/// Protects every page; with @p in_scope as the newest of the scopes.
-/// @return 0, or -1 with errno set as mprotect(2) left it: pages before the one refused may have changed, and the
-/// protection has to be undone or released.
-int memprot_protection_apply(struct memprot_protection *protection, unsigned long prot, bool in_scope);
 
 /// Gives every page that is still there the protection it had. Where a scope that began later still protects it, that
 /// scope gives it back when it ends.

@@ -179,17 +179,17 @@ static int begin(Protection *self, bool in_scope) {
     uint64_t start = self->core.start, stop = self->core.stop;
     if (memprot_engine_hold() < 0)
         return -1;
-    int failed;
-    WITHOUT_INTERPRETER(self, failed = memprot_protection_init(&self->core, start, stop, &self->arming));
-    if (failed) {
+    int status;
+    WITHOUT_INTERPRETER(
+        self, status = memprot_protection_begin(&self->core, start, stop, &self->arming, self->prot, in_scope));
+    if (status < 0) {
         struct memprot_loss unread = {.kind = MEMPROT_LOSS_NONE, .start = start, .stop = stop, .error = errno};
         memprot_engine_release();
         raise_loss(&unread);
         return -1;
     }
     self->phase = IN_EFFECT;
-    WITHOUT_INTERPRETER(self, failed = memprot_protection_apply(&self->core, self->prot, in_scope));
-    return failed ? 1 : 0;
+    return status;
 }
 
 static PyObject *protection_enter_inside(Protection *self) {
