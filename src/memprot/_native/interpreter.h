@@ -10,15 +10,16 @@
 #define Py_BUILD_CORE 1
 #include <internal/pycore_context.h>
 #include <internal/pycore_frame.h>
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#ifdef Py_GIL_DISABLED
+#include <internal/pycore_gc.h>
+#include <internal/pycore_object.h>
+#endif
 #if PY_VERSION_HEX >= 0x030d0000
 #include <internal/pycore_tstate.h>
 #endif
-#ifdef Py_GIL_DISABLED
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#include <internal/pycore_object.h>
 #pragma GCC diagnostic pop
-#endif
 #undef Py_BUILD_CORE
 
 typedef struct _PyInterpreterFrame memprot_frame;
