@@ -58,7 +58,7 @@ test-vm: $(VENV)/built $(VM)/init  ## run the tests that need protection keys, i
 	$(BIN)/python tests/vm/run.py $(VM) --kernel-options proc_mem.force_override=always -- \
 		$(BIN)/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/vm/guest -k 'changes_nothing or keeps')
 
-load: $(VENV)/built  ## 10 million faults over 16 threads, with forks meanwhile; about 5 minutes
+load: $(VENV)/built  ## 10 million faults over 16 threads, with forks meanwhile; about 10 minutes
 	MEMPROT_LOAD_FAULTS=$(or $(FAULTS),10000000) $(BIN)/python -m pytest -s --timeout=3600 $(or $(TESTS),tests/programs/test_load.py)
 
 fuzz: $(VENV)/built  ## random calls and random programs against the kernel, for minutes
