@@ -86,7 +86,7 @@ def test_accessors_raise_whoever_has_to_do_with_signals(run_child: RunChild, who
 
 
 def test_a_handler_that_came_later_still_gets_what_is_not_memprots(run_child: RunChild) -> None:
-    done = run_child(f"{SETUP}\nfaulthandler.enable()\nshow()\nfaulthandler._sigsegv()")
+    done = run_child(f"{SETUP}\nfaulthandler.enable()\nshow()\nsys.stdout.flush()\nfaulthandler._sigsegv()")
     assert done.returncode == -11
     assert done.stdout.splitlines() == EXPECTED
     assert "Fatal Python error: Segmentation fault" in done.stderr
