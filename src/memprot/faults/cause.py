@@ -38,11 +38,13 @@ def cause_at(address: int, access: Access) -> tuple[Cause, int | None]:
         return "protection", None
     if mapping is None:
         return "unmapped", None
-    if not mapping.prot & _NEEDED[access]:
-        return "protection", None
-    key = _key_of(mapping)
+    # Processors have no pages that may only be executed: a key of the kernel's own forbids the rest of them.
+    may_be_key = mapping.prot & _NEEDED[access] or mapping.prot == Prot.EXEC
+    key = _key_of(mapping) if may_be_key else None
     if key is not None and _denies(key, access):
         return "key", key
+    if not mapping.prot & _NEEDED[access]:
+        return "protection", None
     return ("bus" if mapping.inode and not _is_guard(address) else "guard"), None
 
 
