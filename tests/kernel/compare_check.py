@@ -27,6 +27,8 @@ PAGES = 24
 READ_IMPLIES_EXEC = 0x0400000
 PRIVATE = MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED
 
+kept: list[bytes] = []
+
 
 class Arena:
     """Pages of every kind, and holes, one beside the other."""
@@ -116,11 +118,18 @@ def prepare(conditions: set[str]) -> None:
     if "personality" in conditions:
         ctypes.CDLL(None).personality(READ_IMPLIES_EXEC)
     if "data" in conditions:
+        make_room()
         with open("/proc/self/status") as file:
             used = next(int(line.split()[1]) for line in file if line.startswith("VmData")) * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (used + 8 * PAGE_SIZE, resource.RLIM_INFINITY))
     if "limit" in conditions:
         fill_to_the_limit(spare=4)
+
+
+def make_room() -> None:
+    """Have the allocators keep room for what happens meanwhile: Python's last arena, and the C library's heap."""
+    kept.append([bytes(480) for _ in range(4000)][-1])
+    bytearray(1 << 16)
 
 
 def serve(connection: Connection, arena: Arena) -> None:

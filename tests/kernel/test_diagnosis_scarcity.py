@@ -25,7 +25,9 @@ try:
 except ProtectionError as error:
     found = error
 ballast.clear()
-assert (found.reason, found.mapping.start, found.mapping.stop) == ("mapping_limit", start, start + 5 * PAGE_SIZE)
+assert found.reason == "mapping_limit"
+# The ballast beside it may have become one with it.
+assert found.mapping.start <= start and start + 5 * PAGE_SIZE <= found.mapping.stop
 assert (told.errno, told.reason, told.start) == (found.errno, found.reason, found.start)
 assert AddressSpace().find(start) == found.mapping
 print(found)
