@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias
 
 import memprot._native as _native
-from memprot.faults import chronicle
+import memprot.faults.chronicle as chronicle
 from memprot.faults.error import FaultError
 from memprot.faults.native_record import NativeRecord
 from memprot.faults.policy import policy_in_effect, verdict_of
