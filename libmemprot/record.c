@@ -16,8 +16,11 @@ enum state { FREE, FILLING, READY, BUSY, CLAIMED };
 
 enum { LAST_RESORT = MEMPROT_RECORDS / 4 };
 
-// States and owners stand apart from the records, so that looking for one touches a few cache lines only.
-static _Atomic uint8_t states[MEMPROT_RECORDS];
+// States and owners stand apart from the records, so that looking for one touches a few cache lines only. Above its
+// state a record has the number of its use, which is another one whenever its owner is: who has looked at a record
+// takes that one, or none.
+static const uint32_t STATE = 0xff, USE = 0x100;
+static _Atomic uint32_t states[MEMPROT_RECORDS];
 static _Atomic int owners[MEMPROT_RECORDS];
 static struct memprot_record records[MEMPROT_RECORDS];
 static atomic_int used; // one past the highest index ever taken
@@ -26,9 +29,18 @@ static _Atomic uint64_t next_sequence = 1;
 static _Atomic uint64_t recorded; // a statistic: nothing is ordered by it
 
 // May run in a signal handler.
-static bool move_state(size_t index, uint8_t from, uint8_t to) {
-    return atomic_compare_exchange_strong_explicit(&states[index], &from, to, memory_order_acq_rel,
+static uint32_t state_of(size_t index) { return atomic_load(&states[index]) & STATE; }
+
+// May run in a signal handler.
+static bool take(size_t index, uint32_t seen, uint32_t to) {
+    return atomic_compare_exchange_strong_explicit(&states[index], &seen, (seen & ~STATE) | to, memory_order_acq_rel,
                                                    memory_order_relaxed);
+}
+
+// By whoever has the record alone. May run in a signal handler.
+static void set_state(size_t index, uint32_t to) {
+    uint32_t seen = atomic_load_explicit(&states[index], memory_order_relaxed);
+    atomic_store_explicit(&states[index], (seen & ~STATE) | to, memory_order_release);
 }
 
 // May run in a signal handler.
@@ -37,8 +49,10 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     for (int index = 0; index < count; index++) {
-        if (!move_state((size_t)index, FREE, FILLING))
+        uint32_t seen = atomic_load_explicit(&states[index], memory_order_relaxed);
+        if ((seen & STATE) != FREE || !take((size_t)index, seen, FILLING))
             continue;
+        atomic_fetch_add_explicit(&states[index], USE, memory_order_relaxed);
         int high = atomic_load(&used);
         while (high <= index && !atomic_compare_exchange_weak(&used, &high, index + 1)) {
         }
@@ -71,7 +85,7 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
 // May run in a signal handler.
 void memprot_record_publish(struct memprot_record *record) {
     atomic_fetch_add(&waiting, 1);
-    atomic_store_explicit(&states[record - records], READY, memory_order_release);
+    set_state((size_t)(record - records), READY);
 }
 
 // May run in a signal handler.
@@ -79,12 +93,9 @@ void memprot_record_route(struct memprot_record *record, int owner) { atomic_sto
 
 // May run in a signal handler.
 bool memprot_record_hold(struct memprot_record *record, uint64_t sequence) {
-    if (!move_state((size_t)(record - records), READY, BUSY))
-        return false;
-    if (record->sequence == sequence)
-        return true;
-    memprot_record_unhold(record);
-    return false;
+    size_t index = (size_t)(record - records);
+    uint32_t seen = atomic_load_explicit(&states[index], memory_order_acquire);
+    return (seen & STATE) == READY && record->sequence == sequence && take(index, seen, BUSY);
 }
 
 // May run in a signal handler.
@@ -99,20 +110,17 @@ struct memprot_record *memprot_record_hold_similar(int thread, const struct memp
                                                    const struct memprot_ruling *ruling) {
     int high = atomic_load(&used);
     for (int index = 0; index < high; index++) {
-        // Others' records are looked at only: were they held, their claimers would wait.
-        if (!is_similar(&records[index], thread, overlay, ruling) || !move_state((size_t)index, READY, BUSY))
-            continue;
-        if (is_similar(&records[index], thread, overlay, ruling))
+        uint32_t seen = atomic_load_explicit(&states[index], memory_order_acquire);
+        // Others' records are looked at only: were they held, their bursts would end and their claimers wait.
+        if ((seen & STATE) == READY && is_similar(&records[index], thread, overlay, ruling) &&
+            take((size_t)index, seen, BUSY))
             return &records[index];
-        memprot_record_unhold(&records[index]);
     }
     return NULL;
 }
 
 // May run in a signal handler.
-void memprot_record_unhold(struct memprot_record *record) {
-    atomic_store_explicit(&states[record - records], READY, memory_order_release);
-}
+void memprot_record_unhold(struct memprot_record *record) { set_state((size_t)(record - records), READY); }
 
 static bool has_ended(int thread) { return syscall(SYS_tgkill, getpid(), thread, 0) < 0 && errno == ESRCH; }
 
@@ -140,6 +148,7 @@ bool memprot_record_is_orphaned(int owner) {
 // with the memory. A burst ends here.
 static void await_decision(size_t index) {
     records[index].sequence = atomic_fetch_add(&next_sequence, 1);
+    atomic_fetch_add_explicit(&states[index], USE, memory_order_relaxed);
     atomic_store(&owners[index], MEMPROT_OWNER_DECIDER);
     memprot_record_unhold(&records[index]);
 }
@@ -148,39 +157,36 @@ static void await_decision(size_t index) {
 static struct memprot_record *take_oldest(memprot_wanted *wanted, const void *closure) {
     for (;;) {
         int oldest = -1, high = atomic_load(&used);
+        uint32_t seen_oldest = 0;
         bool busy = false;
         for (int index = 0; index < high; index++) {
-            uint8_t state = atomic_load_explicit(&states[index], memory_order_acquire);
+            uint32_t seen = atomic_load_explicit(&states[index], memory_order_acquire);
+            uint32_t state = seen & STATE;
             if ((state != READY && state != BUSY) || !wanted(&records[index], atomic_load(&owners[index]), closure))
                 continue;
-            if (state == BUSY)
+            if (state == BUSY) {
                 busy = true;
-            else if (oldest < 0 || records[index].sequence < records[oldest].sequence)
+            } else if (oldest < 0 || records[index].sequence < records[oldest].sequence) {
                 oldest = index;
+                seen_oldest = seen;
+            }
         }
         if (oldest < 0 && !busy)
             return NULL;
-        if (oldest >= 0 && move_state((size_t)oldest, READY, CLAIMED)) {
-            // Others may have claimed it since, and another thread have filled it anew.
-            if (wanted(&records[oldest], atomic_load(&owners[oldest]), closure))
-                return &records[oldest];
-            memprot_record_unhold(&records[oldest]);
-        }
+        if (oldest >= 0 && take((size_t)oldest, seen_oldest, CLAIMED))
+            return &records[oldest];
         sched_yield();
     }
 }
 
 int memprot_record_decide(struct memprot_record *record, uint64_t sequence, bool keep) {
     size_t index = (size_t)(record - records);
-    while (!move_state(index, READY, CLAIMED)) {
-        if (atomic_load(&states[index]) == FREE || record->sequence != sequence)
+    uint32_t seen;
+    do {
+        seen = atomic_load_explicit(&states[index], memory_order_acquire);
+        if ((seen & STATE) == FREE || record->sequence != sequence)
             return 1;
-        sched_yield();
-    }
-    if (record->sequence != sequence) {
-        memprot_record_unhold(record);
-        return 1;
-    }
+    } while (((seen & STATE) != READY || !take(index, seen, CLAIMED)) && sched_yield() == 0);
     int token = memprot_epoch_enter();
     int failed = keep && record->overlay ? memprot_overlay_keep(record->overlay, record->first, record->count) : 0;
     int error = errno;
@@ -210,9 +216,7 @@ struct memprot_record *memprot_record_claim(memprot_wanted *wanted, const void *
     return record;
 }
 
-void memprot_record_free(struct memprot_record *record) {
-    atomic_store_explicit(&states[record - records], FREE, memory_order_release);
-}
+void memprot_record_free(struct memprot_record *record) { set_state((size_t)(record - records), FREE); }
 
 // May run in a signal handler.
 int memprot_record_waiting(void) { return atomic_load_explicit(&waiting, memory_order_relaxed); }
@@ -220,7 +224,7 @@ int memprot_record_waiting(void) { return atomic_load_explicit(&waiting, memory_
 bool memprot_record_is_waiting(memprot_wanted *wanted, const void *closure) {
     int high = atomic_load(&waiting) > 0 ? atomic_load(&used) : 0;
     for (int index = 0; index < high; index++) {
-        uint8_t state = atomic_load_explicit(&states[index], memory_order_acquire);
+        uint32_t state = state_of((size_t)index);
         if ((state == READY || state == BUSY) && wanted(&records[index], atomic_load(&owners[index]), closure))
             return true;
     }
@@ -232,11 +236,12 @@ void memprot_record_settle(int thread) {
     int token = memprot_epoch_enter();
     for (int index = 0; index < high; index++) {
         struct memprot_record *record = &records[index];
-        if (record->thread != thread || !move_state((size_t)index, READY, BUSY))
-            continue;
-        if (record->thread == thread && record->ruling.policy != MEMPROT_POLICY_ASK)
+        uint32_t seen = atomic_load_explicit(&states[index], memory_order_acquire);
+        if ((seen & STATE) == READY && record->thread == thread && record->ruling.policy != MEMPROT_POLICY_ASK &&
+            take((size_t)index, seen, BUSY)) {
             close_pages(record);
-        memprot_record_unhold(record);
+            memprot_record_unhold(record);
+        }
     }
     memprot_epoch_leave(token);
 }
@@ -256,13 +261,12 @@ void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, s
     memprot_hole_put_back(start, start + count * memprot_page_size());
     for (int index = 0; index < high; index++) {
         struct memprot_record *record = &records[index];
-        uint8_t state;
-        while ((state = atomic_load(&states[index])) != FREE && record->overlay == overlay &&
-               record->first < first + count && first < record->first + record->count) {
+        uint32_t seen;
+        while (((seen = atomic_load_explicit(&states[index], memory_order_acquire)) & STATE) != FREE &&
+               record->overlay == overlay && record->first < first + count && first < record->first + record->count) {
             // Filling, busy and claimed records are in another thread's hands for a moment only.
-            if (state == READY && memprot_record_hold(record, record->sequence)) {
-                if (record->overlay == overlay)
-                    close_pages(record);
+            if ((seen & STATE) == READY && take((size_t)index, seen, BUSY)) {
+                close_pages(record);
                 memprot_record_unhold(record);
                 break;
             }
@@ -275,7 +279,7 @@ void memprot_record_close_pages(struct memprot_overlay *overlay, size_t first, s
 void memprot_record_after_fork(int parent_thread, int thread) {
     int high = atomic_load(&used), kept = 0;
     for (int index = 0; index < high; index++) {
-        if (atomic_load(&states[index]) == FREE)
+        if (state_of((size_t)index) == FREE)
             continue;
         close_pages(&records[index]);
         int owner = atomic_load(&owners[index]);
@@ -284,10 +288,10 @@ void memprot_record_after_fork(int parent_thread, int thread) {
             (owner == MEMPROT_OWNER_LISTENERS && records[index].thread == parent_thread)) {
             if (owner == parent_thread)
                 atomic_store(&owners[index], thread);
-            atomic_store(&states[index], READY);
+            set_state((size_t)index, READY);
             kept++;
         } else {
-            atomic_store(&states[index], FREE);
+            set_state((size_t)index, FREE);
         }
     }
     atomic_store(&waiting, kept);

@@ -115,7 +115,7 @@ void memprot_record_unhold(struct memprot_record *record);
 
 /// Takes the oldest record that @p wanted says yes to, and closes its pages; they stay open where its policy is
 /// MEMPROT_POLICY_ASK, until memprot_record_decide.
-/// @param wanted is asked with a record that may change meanwhile, and again when it cannot any more.
+/// @param wanted is asked with a record that may change meanwhile; what it said then does not count.
 /// @return NULL when there is none. The caller reads it and then calls memprot_record_free.
 struct memprot_record *memprot_record_claim(memprot_wanted *wanted, const void *closure);
 
