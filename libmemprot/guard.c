@@ -35,8 +35,9 @@ enum slot_state { SLOT_UNUSED, SLOT_CLEAN, SLOT_DIRTY, SLOT_LIVE }; // clean: fr
 struct slot {
     uintptr_t block;
     size_t size;
-    uint32_t stack;
+    struct memprot_origin allocated;
     int32_t next_free;
+    uint8_t owner;
     _Atomic uint8_t state;
 };
 
@@ -57,7 +58,7 @@ static struct pool *with_room[CLASSES];
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 static pthread_once_t prepared = PTHREAD_ONCE_INIT;
 static size_t mapped, resident_free, overhead, overhead_limit;
-static struct memprot_guard_statistics statistics;
+static struct memprot_guard_statistics statistics[MEMPROT_GUARD_OWNERS];
 
 // A spin lock: it is held for a few instructions, hardly ever by two (NumPy allocates with the interpreter
 // held), and a mutex would double the cost of a block.
@@ -245,38 +246,41 @@ static struct slot *take_slot(size_t class, size_t data, struct pool **from) {
     return slot;
 }
 
-void *memprot_guard_allocate(size_t size, enum memprot_side side, size_t align, bool zeroed, uint32_t stack) {
+void *memprot_guard_allocate(const struct memprot_guard_request *request) {
     pthread_once(&prepared, prepare);
-    if (size == 0)
-        size = 1;
+    size_t size = request->size ? request->size : 1;
     size_t pages = memprot_page_count(size), rounded;
     if (pages > (size_t)1 << 34)
         return NULL;
     size_t class = class_of(pages, &rounded), waste = (pages << memprot_page_shift) - size;
+    struct memprot_guard_statistics *counts = &statistics[request->owner];
     struct pool *pool;
     struct slot *slot = NULL;
     acquire();
     if (overhead + waste <= overhead_limit)
         slot = take_slot(class, rounded << memprot_page_shift, &pool);
     if (!slot) {
-        statistics.refused++;
+        counts->refused++;
         release();
         return NULL;
     }
     bool dirty = slot->state == SLOT_DIRTY;
     uintptr_t start = data_of(pool, slot);
-    uintptr_t block = side == MEMPROT_SIDE_RIGHT ? (start + pool->data - size) & ~(uintptr_t)(align - 1) : start;
+    uintptr_t block =
+        request->side == MEMPROT_SIDE_RIGHT ? (start + pool->data - size) & ~(uintptr_t)(request->align - 1) : start;
     slot->block = block;
     slot->size = size;
-    slot->stack = stack;
+    slot->allocated = request->origin;
+    slot->owner = (uint8_t)request->owner;
     atomic_store_explicit(&slot->state, SLOT_LIVE, memory_order_release);
     overhead += waste;
-    statistics.blocks++;
-    statistics.bytes += size;
-    if (overhead > statistics.peak_overhead)
-        statistics.peak_overhead = overhead;
+    counts->blocks++;
+    counts->bytes += size;
+    counts->overhead += waste;
+    if (counts->overhead > counts->peak_overhead)
+        counts->peak_overhead = counts->overhead;
     release();
-    if (zeroed && dirty && (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
+    if (request->zeroed && dirty && (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
         memset((void *)block, 0, size);
     return (void *)block;
 }
@@ -300,7 +304,9 @@ static void close_around(struct pool *pool, uintptr_t start) {
     memprot_record_close_pages(&pool->overlay, first - guard, 2 * guard + memprot_page_count(pool->data));
 }
 
-enum memprot_guard_freeing memprot_guard_free(void *block) {
+enum memprot_guard_freeing memprot_guard_free(void *block, enum memprot_guard_owner by,
+                                              const struct memprot_origin *origin) {
+    (void)by, (void)origin;
     struct pool *pool = pool_at((uintptr_t)block);
     if (!pool)
         return MEMPROT_GUARD_FOREIGN;
@@ -313,9 +319,12 @@ enum memprot_guard_freeing memprot_guard_free(void *block) {
     // Read without the lock: a page more or less is kept.
     bool discard = resident_free + pool->data > retention && madvise((void *)start, pool->data, MADV_DONTNEED) == 0;
     acquire();
-    overhead -= memprot_page_ceil(slot->size) - slot->size;
-    statistics.freed_blocks++;
-    statistics.freed_bytes += slot->size;
+    size_t waste = memprot_page_ceil(slot->size) - slot->size;
+    struct memprot_guard_statistics *counts = &statistics[slot->owner];
+    overhead -= waste;
+    counts->overhead -= waste;
+    counts->freed_blocks++;
+    counts->freed_bytes += slot->size;
     if (!discard)
         resident_free += pool->data;
     atomic_store_explicit(&slot->state, discard ? SLOT_CLEAN : SLOT_DIRTY, memory_order_release);
@@ -337,7 +346,7 @@ struct memprot_overlay *memprot_guard_overlay_at(uintptr_t address) {
 static bool read_slot(struct slot *slot, struct memprot_block *ret) {
     if (atomic_load_explicit(&slot->state, memory_order_acquire) != SLOT_LIVE)
         return false;
-    *ret = (struct memprot_block){slot->block, slot->size, slot->stack};
+    *ret = (struct memprot_block){slot->block, slot->size, slot->allocated.python};
     return true;
 }
 
@@ -360,11 +369,13 @@ bool memprot_guard_block_near(uintptr_t address, struct memprot_block *ret) {
     return has_before || has_after;
 }
 
-void memprot_guard_read_statistics(struct memprot_guard_statistics *ret) {
+void memprot_guard_read_statistics(enum memprot_guard_owner of, struct memprot_guard_statistics *ret) {
     acquire();
-    *ret = statistics;
+    *ret = statistics[of];
     release();
 }
 
 // May run in a signal handler.
-void memprot_guard_peek_statistics(struct memprot_guard_statistics *ret) { *ret = statistics; }
+void memprot_guard_peek_statistics(enum memprot_guard_owner of, struct memprot_guard_statistics *ret) {
+    *ret = statistics[of];
+}

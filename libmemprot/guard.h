@@ -14,11 +14,36 @@ enum memprot_side {
     MEMPROT_SIDE_LEFT,  // the block's first byte lies behind a guard
 };
 
-/// @return a block of @p size bytes (at least 1), or NULL when it cannot be guarded: no memory for another
-/// pool, or the pools have reached their limit. Its address is a multiple of @p align, a power of two up to the page
-/// size: on the right, up to align - 1 bytes then lie between the block and its guard, and only 1 leaves none. @p
-/// zeroed asks for zeros. @p stack is kept for reports.
-void *memprot_guard_allocate(size_t size, enum memprot_side side, size_t align, bool zeroed, uint32_t stack);
+/// Who hands blocks out; each is counted by itself.
+enum memprot_guard_owner {
+    MEMPROT_GUARD_NUMPY,
+    MEMPROT_GUARD_RAW,    // Python's domain of raw memory
+    MEMPROT_GUARD_MEM,    // Python's domain of memory
+    MEMPROT_GUARD_OBJ,    // Python's domain of objects
+    MEMPROT_GUARD_MALLOC, // the C library's malloc
+    MEMPROT_GUARD_OWNERS,
+};
+
+/// The code that hands a block out, or takes it back. May be all zeros.
+struct memprot_origin {
+    uint32_t python; // its stack, as the binding numbers it; 0 unknown
+    uint32_t native; // its stack, as the core numbers it; 0 unknown
+    int thread;      // the kernel's number; 0 unknown
+};
+
+struct memprot_guard_request {
+    size_t size;  // bytes; 0 counts as 1
+    size_t align; // the address is a multiple of it: a power of two up to the page size
+    enum memprot_side side;
+    enum memprot_guard_owner owner;
+    bool zeroed;
+    struct memprot_origin origin;
+};
+
+/// @return a block, or NULL when it cannot be guarded: no memory for another pool, or the pools have reached their
+/// limit. On the right, up to align - 1 bytes lie between the block and its guard, and only an alignment of 1 leaves
+/// none.
+void *memprot_guard_allocate(const struct memprot_guard_request *request);
 
 /// The size of a live block, or 0 when @p block is none.
 size_t memprot_guard_size(const void *block);
@@ -30,7 +55,8 @@ enum memprot_guard_freeing {
 };
 
 /// Takes a block back.
-enum memprot_guard_freeing memprot_guard_free(void *block);
+enum memprot_guard_freeing memprot_guard_free(void *block, enum memprot_guard_owner by,
+                                              const struct memprot_origin *origin);
 
 /// Pools begin and end at multiples of this.
 #define MEMPROT_GUARD_UNIT ((uintptr_t)16 << 20)
@@ -47,10 +73,11 @@ struct memprot_guard_statistics {
     uint64_t blocks, bytes;             // given out since the start
     uint64_t freed_blocks, freed_bytes; // taken back
     uint64_t refused;                   // not guarded, for want of memory
-    uint64_t peak_overhead;             // most bytes that the pages in use held beyond the blocks' own
+    uint64_t overhead;                  // bytes that the pages in use hold beyond the blocks' own
+    uint64_t peak_overhead;             // most of these at any time
 };
-void memprot_guard_read_statistics(struct memprot_guard_statistics *ret);
+void memprot_guard_read_statistics(enum memprot_guard_owner of, struct memprot_guard_statistics *ret);
 
 /// The same without waiting for a block that is being handed out or taken back, so that the numbers may be of
 /// two moments. May run in a signal handler.
-void memprot_guard_peek_statistics(struct memprot_guard_statistics *ret);
+void memprot_guard_peek_statistics(enum memprot_guard_owner of, struct memprot_guard_statistics *ret);

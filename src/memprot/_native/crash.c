@@ -136,7 +136,7 @@ static void put_record(struct output *out, const struct memprot_record *record, 
         put_number(out, record->pc[i], 10);
     }
     struct memprot_guard_statistics guarded;
-    memprot_guard_peek_statistics(&guarded);
+    memprot_guard_peek_statistics(MEMPROT_GUARD_NUMPY, &guarded);
     put_member(out, "],\"guarded\":[", guarded.blocks);
     put_member(out, ",", guarded.bytes);
     put(out, "],\"python\":");

@@ -41,23 +41,32 @@ static _Atomic(enum memprot_side) side;
 static atomic_size_t align = 1;
 static atomic_ullong left_alone; // arrays that were allocated by other means and freed through us
 
+static void *allocate(size_t size, bool zeroed) {
+    if (!atomic_load_explicit(&enabled, memory_order_relaxed))
+        return NULL;
+    return memprot_guard_allocate(&(struct memprot_guard_request){
+        .size = size,
+        .align = align,
+        .side = side,
+        .owner = MEMPROT_GUARD_NUMPY,
+        .zeroed = zeroed,
+        .origin.python = memprot_stack_capture(),
+    });
+}
+
 static void *guarded_malloc(void *context, size_t size) {
-    void *block = NULL;
-    if (atomic_load_explicit(&enabled, memory_order_relaxed))
-        block = memprot_guard_allocate(size, side, align, false, memprot_stack_capture());
+    void *block = allocate(size, false);
     return block ? block : original.malloc(context, size);
 }
 
 static void *guarded_calloc(void *context, size_t count, size_t size) {
-    void *block = NULL;
     size_t total;
-    if (atomic_load_explicit(&enabled, memory_order_relaxed) && !__builtin_mul_overflow(count, size, &total))
-        block = memprot_guard_allocate(total, side, align, true, memprot_stack_capture());
+    void *block = __builtin_mul_overflow(count, size, &total) ? NULL : allocate(total, true);
     return block ? block : original.calloc(context, count, size);
 }
 
 static void guarded_free(void *context, void *block, size_t size) {
-    switch (memprot_guard_free(block)) {
+    switch (memprot_guard_free(block, MEMPROT_GUARD_NUMPY, NULL)) {
     case MEMPROT_GUARD_FREED:
         return;
     case MEMPROT_GUARD_FOREIGN:
@@ -132,7 +141,7 @@ static MEMPROT_CRITICAL(PyObject *, numpy_enable, (PyObject * module, PyObject *
 static PyObject *guard_statistics(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     struct memprot_guard_statistics now;
-    memprot_guard_read_statistics(&now);
+    memprot_guard_read_statistics(MEMPROT_GUARD_NUMPY, &now);
     return Py_BuildValue(
         "{sKsKsKsKsKsKsK}", "arrays", (unsigned long long)now.blocks, "bytes", (unsigned long long)now.bytes,
         "live_arrays", (unsigned long long)(now.blocks - now.freed_blocks), "live_bytes",

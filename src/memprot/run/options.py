@@ -1,13 +1,19 @@
 """What the user asked of ``memprot run``, and how it reaches the interpreter that runs the program."""
 
 import sys
-from typing import Literal, cast
+from collections.abc import Callable
+from typing import Literal, get_args
 
-__all__ = ["OnFault", "Options", "Side"]
+__all__ = ["GUARDS", "Guard", "OnFault", "Options", "Side"]
 
 
 OnFault = Literal["raise", "log", "abort"]
 Side = Literal["right", "left"]
+Guard = Literal["numpy", "raw", "mem", "obj", "malloc"]
+
+GUARDS: tuple[Guard, ...] = get_args(Guard)
+
+_SEPARATOR = "\x1f"
 
 
 class Options:
@@ -15,8 +21,11 @@ class Options:
 
     Attributes:
         on_fault: what becomes of a fault that can be survived: ``raise``, ``log`` or ``abort``.
-        align: what the address of each array is a multiple of.
-        side: which end of an array lies at its guard: ``right`` or ``left``.
+        guard: whose blocks are guarded.
+        side: which end of a block lies at its guard: ``right`` or ``left``.
+        align: what the address of each block is a multiple of; 0 for what the allocator promises.
+        sample: one block of so many is guarded.
+        quarantine: how many bytes of freed blocks stay inaccessible.
         error_exitcode: what status 0 becomes when a fault was seen; 0 leaves it.
         quiet: whether only fault reports are printed.
         json: absolute path of the document; None for none.
@@ -26,7 +35,7 @@ class Options:
     '/tmp/a report.json'
     """
 
-    __slots__ = ("align", "error_exitcode", "json", "on_fault", "quiet", "side")
+    __slots__ = ("align", "error_exitcode", "guard", "json", "on_fault", "quarantine", "quiet", "sample", "side")
 
     def __init__(
         self,
@@ -35,36 +44,56 @@ class Options:
         error_exitcode: int = 0,
         quiet: bool = False,
         json: str | None = None,
-        align: int = 1,
+        align: int = 0,
+        guard: tuple[Guard, ...] = ("numpy",),
+        sample: int = 1,
+        quarantine: int = 0,
     ) -> None:
         self.on_fault = on_fault
+        self.guard = guard
         self.side = side
         self.align = align
+        self.sample = sample
+        self.quarantine = quarantine
         self.error_exitcode = error_exitcode
         self.quiet = quiet
         self.json = json
 
     def as_text(self, flags: int) -> str:
-        """Words that need no module to be read again; the path is last because it may hold spaces.
+        """One line that needs no module to be read again.
 
         Args:
             flags: how many arguments of the new interpreter's command line are its own.
         """
-        words = (
-            self.on_fault,
-            self.side,
-            str(self.align),
-            str(self.error_exitcode),
-            str(int(self.quiet)),
-            str(flags),
-        )
-        return " ".join((*words, self.json or ""))
+        words = [str(flags)]
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value is not None:
+                text = ",".join(value) if isinstance(value, tuple) else str(value)
+                words.append(f"{name}={text.replace('%', '%25').replace(_SEPARATOR, '%1f')}")
+        return _SEPARATOR.join(words)
 
     @staticmethod
     def from_text(text: str) -> "tuple[Options, list[str]]":
         """The options, and the program with its arguments as this interpreter was given them."""
-        on_fault, side, align, error_exitcode, quiet, flags, json = text.split(" ", 6)
-        options = Options(
-            cast("OnFault", on_fault), cast("Side", side), int(error_exitcode), quiet == "1", json or None, int(align)
-        )
+        flags, *words = text.split(_SEPARATOR)
+        options = Options()
+        for word in words:
+            name, _, text = word.partition("=")
+            setattr(options, name, _READ.get(name, str)(text.replace("%1f", _SEPARATOR).replace("%25", "%")))
         return options, sys.orig_argv[1 + int(flags) :]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+# How an option that is no str is read.
+_READ: dict[str, Callable[[str], object]] = {
+    "align": int,
+    "error_exitcode": int,
+    "guard": _words,
+    "quarantine": int,
+    "quiet": "True".__eq__,
+    "sample": int,
+}

@@ -59,7 +59,8 @@ def _start_engine(session: Session) -> None:
     _native.use_alternate_stacks()  # behind whatever looks at mappings, whose descriptor it closes
     engine.add_listener(session.hear)
     keep_in_front(engine.reinstall)
-    when_imported(_NUMPY, lambda: _guard_numpy(session))
+    if "numpy" in session.options.guard:
+        when_imported(_NUMPY, lambda: _guard_numpy(session))
     session.drain = engine.drain
     session.running = True
 
@@ -68,7 +69,7 @@ def _guard_numpy(session: Session) -> None:
     try:
         from memprot import guard
 
-        guard.enable("numpy", side=session.options.side, align=session.options.align)
+        guard.enable("numpy", side=session.options.side, align=session.options.align or 1)
         session.guarded = guard.report
     except Exception as error:  # noqa: BLE001 (the program's import of NumPy must not fail because of us)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
