@@ -69,7 +69,7 @@ def _guard_numpy(session: Session) -> None:
     try:
         from memprot import guard
 
-        guard.enable("numpy", side=session.options.side, align=session.options.align or 1)
+        guard.enable("numpy", side=session.options.side, align=session.options.align or None)
         session.guarded = guard.report
     except Exception as error:  # noqa: BLE001 (the program's import of NumPy must not fail because of us)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
