@@ -80,7 +80,7 @@ def _guard(session: Session, target: Guard) -> None:
     try:
         from memprot import guard
 
-        guard.enable(target, side=options.side, align=options.align or 1)
+        guard.enable(target, side=options.side, align=options.align or None)
         session.guarded = guard.report
     except Exception as error:  # noqa: BLE001 (neither the program nor its import of NumPy must fail because of us)
         options.guard = tuple(other for other in options.guard if other != target)
