@@ -9,6 +9,7 @@
 #include "stacks.h"
 
 #include "guard.h"
+#include "sampling.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -21,6 +22,7 @@ struct domain {
     atomic_bool enabled;
     _Atomic(enum memprot_side) side;
     atomic_size_t align;
+    _Atomic(uint32_t) sample;
 };
 
 static struct domain raw = {.number = PYMEM_DOMAIN_RAW, .owner = MEMPROT_GUARD_RAW};
@@ -38,6 +40,10 @@ static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
     // Only after every thread sees all of our functions may there be blocks that Python's own could not free.
     if (!atomic_load_explicit(&domain->enabled, memory_order_acquire))
         return NULL;
+    if (!memprot_sample(atomic_load_explicit(&domain->sample, memory_order_relaxed))) {
+        memprot_guard_count_sampled_out(domain->owner);
+        return NULL;
+    }
     return memprot_guard_allocate(&(struct memprot_guard_request){
         .size = size,
         .align = domain->align,
@@ -143,8 +149,9 @@ static struct domain *domain_of(int owner) {
 
 static PyObject *allocator_enable_inside(PyObject *args) {
     int owner, side;
-    Py_ssize_t align, sample;
-    if (!PyArg_ParseTuple(args, "iinn:allocator_enable", &owner, &side, &align, &sample))
+    Py_ssize_t align;
+    unsigned sample;
+    if (!PyArg_ParseTuple(args, "iinI:allocator_enable", &owner, &side, &align, &sample))
         return NULL;
     struct domain *domain = domain_of(owner);
     if (!domain)
@@ -160,6 +167,7 @@ static PyObject *allocator_enable_inside(PyObject *args) {
         return NULL;
     domain->align = (size_t)align;
     domain->side = (enum memprot_side)side;
+    domain->sample = sample;
     atomic_store_explicit(&domain->enabled, true, memory_order_release);
     Py_RETURN_NONE;
 }
