@@ -80,7 +80,13 @@ def _guard(session: Session, target: Guard) -> None:
     try:
         from memprot import guard
 
-        guard.enable(target, side=options.side, align=options.align or None)
+        guard.enable(
+            target,
+            sample=options.sample,
+            side=options.side,
+            align=options.align or None,
+            after_free=options.quarantine,
+        )
         session.guarded = guard.report
     except Exception as error:  # noqa: BLE001 (neither the program nor its import of NumPy must fail because of us)
         options.guard = tuple(other for other in options.guard if other != target)
