@@ -15,6 +15,7 @@ int memprot_add_crash(PyObject *module);
 int memprot_add_delivery(PyObject *module);
 int memprot_add_engine(PyObject *module);
 int memprot_add_features(PyObject *module);
+int memprot_add_guard(PyObject *module);
 int memprot_add_kernel_error(PyObject *module);
 int memprot_add_mapping(PyObject *module);
 int memprot_add_maps(PyObject *module);

@@ -20,6 +20,7 @@ static int execute(PyObject *module) {
         memprot_add_engine,
         memprot_add_exit,
         memprot_add_features,
+        memprot_add_guard,
         memprot_add_interpose,
         memprot_add_kernel_error,
         memprot_add_mapping,
