@@ -19,9 +19,14 @@ _SCRIPTS_DEEP = 5  # the kernel follows no more interpreters of interpreters
 class MissingError(Exception):
     """There is no such program; the message is one sentence that names it.
 
+    Attributes:
+        status: what to exit with, as shells have it.
+
     >>> str(MissingError("There is no program 'x' in PATH."))
     "There is no program 'x' in PATH."
     """
+
+    status = 127
 
 
 def find(name: str) -> str:
@@ -42,7 +47,7 @@ def find(name: str) -> str:
     >>> find("sh") in {"/bin/sh", "/usr/bin/sh"}
     True
     """
-    if os.path.exists(name) or name.endswith(_PYTHON_ENDINGS):
+    if name.startswith("-") or os.path.exists(name) or name.endswith(_PYTHON_ENDINGS):
         return name
     if "/" in name:
         raise MissingError(f"There is no program {name!r}.")
@@ -57,13 +62,15 @@ def is_executable(path: str) -> bool:
     """Whether the kernel runs the file and Python does not: an ELF file, or a script for another interpreter.
 
     Args:
-        path: of the file; one that does not exist is none.
+        path: of the file; what does not exist is none, and a flag of Python's neither.
 
     Source: execve(2), elf(5).
 
     >>> is_executable("/bin/sh"), is_executable("app.py")
     (True, False)
     """
+    if path.startswith("-"):
+        return False
     start = _start_of(path)
     if start is None:
         return os.path.isfile(path) and os.access(path, os.X_OK)  # may be run and not be read

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from memprot.run import executable, journal, preload, stderr
-from memprot.run.native_reporter import activation
 from memprot.run.options import Options
+from memprot.run.reporter import command
 
 __all__ = ["CannotStartError", "launch"]
 
+_ACTIVATION = "MEMPROT_PROGRAM"
+_SEPARATOR = "\x1f"
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells have them
 _SHELL = "/bin/sh"
 
@@ -58,7 +60,7 @@ def launch(options: Options, path: str, program: list[str]) -> NoReturn:
     if options.json is not None:
         _begin_document(options.json, program)
     if why is None and "malloc" in options.guard:
-        environment = preload.environment(options, environment) | activation(options, program)
+        environment = preload.environment(options, environment) | {_ACTIVATION: _activation(options)}
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     # Python ignores these for itself, and what is ignored stays so in the next program.
@@ -92,6 +94,13 @@ def _environment_as_given() -> dict[str, str]:
         if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
             del environment["LC_CTYPE"]
     return environment
+
+
+def _activation(options: Options) -> str:
+    """What libmemprot/program.h reads."""
+    reporter = command(options.on_fault, options.json, os.getpid())
+    words = [str(os.getpid()), options.on_fault, str(options.error_exitcode), str(int(options.quiet))]
+    return _SEPARATOR.join([*words, options.json or "", *map(os.fsdecode, reporter)])
 
 
 def _begin_document(path: str, program: list[str]) -> None:
