@@ -33,7 +33,13 @@ def work(seed=0):
 """
 
 
-def run(runner: "Runner", code: str, *flags: str, options: tuple[str, ...] = (), **environment: str) -> "Outcome":
+def run(
+    runner: "Runner",
+    code: str,
+    *flags: str,
+    options: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> "Outcome":
     python, *rest = RUN
     return runner.run((python, *flags, *rest, *options, "-c", code), environment=environment)
 
@@ -63,7 +69,7 @@ def test_it_works_on_top_of_any_allocator_of_python(
     runner: "Runner", flags: tuple[str, ...], environment: dict[str, str]
 ) -> None:
     code = WORK + "print(work())\nimport memprot.guard\nprint(memprot.guard.report()['obj']['blocks'] > 1000)"
-    done = run(runner, code, *flags, **environment)
+    done = run(runner, code, *flags, environment=environment)
     assert done.status == 0
     assert done.stdout.endswith(b"True\n")
     assert done.stderr.startswith(NO_FAULTS)
@@ -73,7 +79,11 @@ def test_where_tracemalloc_is_on_the_program_runs_without_and_is_told_so(runner:
     done = run(runner, "import tracemalloc; tracemalloc.stop(); print(bytes(3))", "-X", "tracemalloc")
     assert (done.status, done.stdout) == (0, b"b'\\x00\\x00\\x00'\n")
     for what in TARGETS.split(","):
-        words = {"raw": b"blocks of Python's raw memory", "mem": b"blocks of Python's memory", "obj": b"Python's objects"}
+        words = {
+            "raw": b"blocks of Python's raw memory",
+            "mem": b"blocks of Python's memory",
+            "obj": b"Python's objects",
+        }
         assert words[what] + b" could not be guarded, so they are not (RuntimeError: tracemalloc is on" in done.stderr
 
 
@@ -87,7 +97,9 @@ def test_tracemalloc_may_begin_and_end_while_memory_is_guarded(runner: "Runner")
 
 
 def test_a_thousand_forked_children_end_well(runner: "Runner") -> None:
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import os
 kept = work()
 wrong = 0
@@ -98,12 +110,15 @@ for number in range(1000):
     wrong += os.waitpid(child, 0)[1] != 0
 print(wrong, work() == kept)
 """
+    )
     done = run(runner, code, options=("--sample", "10"))
     assert (done.status, done.stdout) == (0, b"0 True\n")
 
 
 def test_children_forked_while_threads_allocate_end_well(runner: "Runner") -> None:
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import os, threading
 stop = threading.Event()
 def churn():
@@ -121,12 +136,15 @@ stop.set()
 for thread in threads: thread.join()
 print(wrong)
 """
+    )
     done = run(runner, code, "-W", "ignore")
     assert (done.status, done.stdout) == (0, b"0\n")
 
 
 def test_eight_threads_allocate_at_once(runner: "Runner") -> None:
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import threading
 results = []
 threads = [threading.Thread(target=lambda: results.extend(work() for _ in range(5))) for _ in range(8)]
@@ -134,6 +152,7 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(len(results), len(set(results)))
 """
+    )
     done = run(runner, code)
     assert (done.status, done.stdout) == (0, b"40 1\n")
 
@@ -159,7 +178,9 @@ print(work()[0] > 0)
 
 
 def test_threads_and_objects_that_outlive_the_program_end_with_it(runner: "Runner") -> None:
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import atexit, builtins, sys, threading, time
 class Last:
     def __del__(self):
@@ -171,13 +192,16 @@ atexit.register(work)
 sys.addaudithook(lambda *event: None)
 print(work()[0] > 0)
 """
+    )
     done = run(runner, code)
     assert (done.status, done.stdout) == (0, b"True\n")
     assert done.stderr.startswith(NO_FAULTS)
 
 
 def test_guards_are_turned_on_and_off_in_the_middle(runner: "Runner") -> None:
-    code = WORK + f"""
+    code = (
+        WORK
+        + f"""
 import memprot.guard
 kept, first = [], work()
 for turn in range(20):
@@ -188,6 +212,7 @@ for turn in range(20):
     del kept[: turn % 3]
 print("same")
 """
+    )
     done = runner.run((sys.executable, "-c", code))
     assert (done.status, done.stdout, done.stderr) == (0, b"same\n", b"")
 
