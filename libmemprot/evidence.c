@@ -63,6 +63,15 @@ static void put_registers(struct output *out, const ucontext_t *context) {
 }
 
 // May run in a signal handler.
+void memprot_evidence_put_guarded(struct output *out) {
+    struct memprot_guard_statistics guarded;
+    memprot_guard_peek_statistics(MEMPROT_GUARD_NUMPY, &guarded);
+    put_member(out, "\"guarded\":[", guarded.blocks);
+    put_member(out, ",", guarded.bytes);
+    put_byte(out, ']');
+}
+
+// May run in a signal handler.
 void memprot_evidence_put(struct output *out, const struct memprot_record *record, const ucontext_t *context) {
     put_member(out, "{\"signal\":", (uint64_t)record->signal);
     put_member(out, ",\"code\":", (uint64_t)record->code);
@@ -97,11 +106,9 @@ void memprot_evidence_put(struct output *out, const struct memprot_record *recor
             put_byte(out, ',');
         put_number(out, record->pc[i], 10);
     }
-    struct memprot_guard_statistics guarded;
-    memprot_guard_peek_statistics(MEMPROT_GUARD_NUMPY, &guarded);
-    put_member(out, "],\"guarded\":[", guarded.blocks);
-    put_member(out, ",", guarded.bytes);
-    put(out, "],\"python\":");
+    put(out, "],");
+    memprot_evidence_put_guarded(out);
+    put(out, ",\"python\":");
     if (record->interpreted)
         memprot_evidence_put_frames(out, record);
     else

@@ -21,6 +21,9 @@ void memprot_evidence_ask(const struct memprot_evidence_source *source);
 /// The frames in a record's text: [[file, line, function], ...]. May run in a signal handler.
 void memprot_evidence_put_frames(struct output *out, const struct memprot_record *record);
 
+/// What was guarded so far: "guarded": ... May run in a signal handler.
+void memprot_evidence_put_guarded(struct output *out);
+
 /// One JSON object. @p context may be NULL where there was no signal. May run in a signal handler.
 void memprot_evidence_put(struct output *out, const struct memprot_record *record, const ucontext_t *context);
 

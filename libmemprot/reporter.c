@@ -66,7 +66,7 @@ static bool run_reporter(int fd) {
 }
 
 // May run in a signal handler.
-bool memprot_reporter_tell(const struct memprot_record *record, const ucontext_t *context) {
+bool memprot_reporter_hand(memprot_reporter_writer *write, const void *closure) {
     static struct output out;
     if (!reporter_argv)
         return false;
@@ -75,7 +75,7 @@ bool memprot_reporter_tell(const struct memprot_record *record, const ucontext_t
         out.fd = memprot_memory_file_open("memprot-crash", 0); // in a place that a dying process needs least
     if (out.fd < 0)
         return false;
-    memprot_evidence_put(&out, record, context);
+    write(&out, closure);
     flush(&out);
     sigset_t child_signal, before;
     sigemptyset(&child_signal);
@@ -85,6 +85,22 @@ bool memprot_reporter_tell(const struct memprot_record *record, const ucontext_t
     sigprocmask(SIG_SETMASK, &before, NULL);
     close(out.fd);
     return told;
+}
+
+struct fault {
+    const struct memprot_record *record;
+    const ucontext_t *context;
+};
+
+// May run in a signal handler.
+static void put_fault(struct output *out, const void *closure) {
+    const struct fault *fault = closure;
+    memprot_evidence_put(out, fault->record, fault->context);
+}
+
+// May run in a signal handler.
+bool memprot_reporter_tell(const struct memprot_record *record, const ucontext_t *context) {
+    return memprot_reporter_hand(put_fault, &(struct fault){record, context});
 }
 
 // May run in a signal handler.

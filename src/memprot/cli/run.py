@@ -1,4 +1,4 @@
-"""``memprot run``: a Python program, and the names of what breaks its memory."""
+"""``memprot run``: a program, and the names of what breaks its memory."""
 
 import os
 from typing import Any
@@ -7,14 +7,15 @@ import click
 from click.core import ParameterSource
 
 from memprot.prot import PAGE_SIZE
-from memprot.run import launch
+from memprot.run import executable, launch, native, stderr
 from memprot.run.options import GUARDS, Guard, OnFault, Options, Side
 from memprot.size import parse_part_of_memory
 
 __all__ = ["command"]
 
 _PROGRAM = "memprot.program"
-_FORMS = "(SCRIPT | -m MODULE | -c CODE | -)"
+_NAMED = "memprot.named"
+_FORMS = "(SCRIPT | -m MODULE | -c CODE | - | EXECUTABLE)"
 
 # What --thorough stands for; the quarantine never takes more than an eighth of the machine.
 _THOROUGH: dict[str, Any] = {
@@ -29,6 +30,8 @@ class _RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options, ctx.meta[_PROGRAM] = _split(args, self._options_with_value())
+        # Behind "--" stands a name, which may be that of a program in PATH.
+        ctx.meta[_NAMED] = args[len(options) : len(options) + 1] == ["--"]
         return super().parse_args(ctx, options)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -98,7 +101,7 @@ def _part_of_memory(context: click.Context, parameter: click.Parameter, given: s
         raise click.BadParameter(f"{error}.", context, parameter) from error
 
 
-@click.command(cls=_RunCommand, short_help="run a Python program and name what breaks its memory")
+@click.command(cls=_RunCommand, short_help="run a program and name what breaks its memory")
 @click.option(
     "--on-fault",
     type=click.Choice(["raise", "log", "abort"]),
@@ -208,7 +211,13 @@ def command(
     if thorough:
         _make_thorough(options, context)
     try:
-        launch.launch(options, program)
+        path = executable.find(program[0]) if context.meta[_NAMED] else program[0]
+        if executable.is_executable(path):
+            native.launch(options, path, program)
+        launch.launch(options, [path, *program[1:]])
+    except (executable.MissingError, native.CannotStartError) as error:
+        stderr.say(f"memprot: {error}\n")
+        raise SystemExit(error.status) from error
     except launch.CannotRunError as error:
         raise click.UsageError(str(error), context) from error
 
