@@ -58,9 +58,13 @@ class _Finder:
 
     def _listen(self, spec: ModuleSpec) -> None:
         loader = spec.loader
+        of_another_listener = vars(loader).get("exec_module")
 
         def exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # type: ignore[union-attr]
+            if of_another_listener is None:
+                del loader.exec_module  # type: ignore[union-attr]
+            else:
+                loader.exec_module = of_another_listener  # type: ignore[union-attr, method-assign]
             loader.exec_module(module)  # type: ignore[union-attr]
             self._fire()
 
