@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _MARKERS = (
-    "memprot(guard=..., side=..., sample=..., align=..., policy=...): with --memprot, what is guarded in this test and "
-    "what becomes of its faults, where it differs from the session's options",
-    "no_memprot: with --memprot, a test in which nothing new is guarded and no fault is a failure",
+    "memprot(guard=..., side=..., sample=..., align=..., policy=...): how this test is guarded, other than by --memprot",
+    "no_memprot: a test in which --memprot guards nothing new, and no fault is a failure",
 )
 
 

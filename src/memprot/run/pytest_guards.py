@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from memprot import guard
 from memprot.guard.numpy import EXTENSIONS
+from memprot.prot import PAGE_SIZE
 from memprot.run.on_import import when_imported
 from memprot.run.options import GUARDS
 
@@ -47,7 +48,7 @@ def parse_settings(given: Mapping[str, Any]) -> Settings:
     """How to guard, from options or from the arguments of a marker.
 
     Args:
-        given: ``side``, ``sample``, ``align`` and ``quarantine``, as text or as numbers; empty text and None say nothing.
+        given: ``side``, ``sample``, ``align``, ``quarantine``, as text or as numbers; empty text and None say nothing.
 
     Raises:
         ValueError: a value that cannot be meant.
@@ -69,6 +70,9 @@ def parse_settings(given: Mapping[str, Any]) -> Settings:
             raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
         else:
             settings[name] = int(value)
+    align = settings.get("align", 1)
+    if align > PAGE_SIZE or align & (align - 1):
+        raise ValueError(f"align must be a power of two from 1 to the page size, {PAGE_SIZE}, not {align}")
     return settings
 
 
@@ -87,7 +91,7 @@ class Guards:
     """
 
     def __init__(self, wanted: Mapping[str, Settings], kept: Mapping[str, Settings]) -> None:
-        self.session = {**kept, **wanted}
+        self.session = {**kept, **{target: {**kept.get(target, {}), **wanted[target]} for target in wanted}}
         self.trouble: list[str] = []
         self._kept = dict(kept)
         self._now = dict(kept)

@@ -12,6 +12,7 @@ import memprot._native as _native
 from memprot._native import catch_faults
 from memprot.faults import engine
 from memprot.faults.error import FaultError
+from memprot.faults.headline import display_path
 from memprot.run import session
 from memprot.run.neighbours import keep_in_front
 from memprot.run.pytest_crash import RunningTest
@@ -147,7 +148,11 @@ class Plugin:
     def pytest_testnodedown(self, node: Any) -> None:
         """Add what a worker of xdist has counted."""
         data = getattr(node, "workeroutput", {}).get("memprot")
-        if data is not None:
+        if data is None:
+            self._summary.trouble.append(
+                f"the worker {node.gateway.id} has died, and what it has guarded is not counted"
+            )
+        else:
             self._summary.add_process(data)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -184,7 +189,7 @@ class Plugin:
         call = getattr(report, "call", None)
         if error is None and call is not None and call.excinfo is not None:
             error = call.excinfo.value
-        self._telling.tell(report, error, collector.path)
+        self._telling.tell(report, error, (display_path(str(collector.path)), 1))
         return report
 
     # ---- tests
@@ -218,11 +223,16 @@ class Plugin:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Phase:
         """Tell the faults of a phase, or of a subtest, in its report."""
         report = yield
-        self._telling.tell(report, None if call.excinfo is None else call.excinfo.value, item.path)
+        file, line, _ = item.location
+        self._telling.tell(report, None if call.excinfo is None else call.excinfo.value, (file, (line or 0) + 1))
         return report
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: Any) -> None:
         """Count what is told, here or in a worker."""
+        failure = getattr(report, "memprot_failure", None)
+        if failure is not None and failure["alone"] and not isinstance(report.longrepr, Failure):
+            report.longrepr = Failure.from_data(failure, None)  # of a subtest, whose report was copied
         self._summary.add_report(report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -250,25 +260,22 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_to_serializable(self, report: Report) -> Phase:
-        """Have pytest make data of its own part of a report, and add memprot's."""
+        """Have pytest make data of its own part of a report."""
         failure = report.longrepr
-        if not isinstance(failure, Failure):
+        if not isinstance(failure, Failure) or failure.rest is None:
             return (yield)
-        report.longrepr = str(failure) if failure.rest is None else failure.rest
+        report.longrepr = failure.rest
         try:
-            data = yield
+            return (yield)
         finally:
             report.longrepr = failure
-        if data is not None:
-            data["memprot"] = failure.as_data()
-        return data
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_report_from_serializable(self, data: dict[str, Any]) -> Phase:
+    def pytest_report_from_serializable(self) -> Phase:
         """Put a report together again."""
-        failure = data.pop("memprot", None)
         report = yield
-        if report is not None and failure is not None:
+        failure = getattr(report, "memprot_failure", None)
+        if failure is not None:
             report.longrepr = Failure.from_data(failure, report.longrepr)
         return report
 

@@ -76,6 +76,8 @@ class Summary:
             lines += [line for text in self.strays for line in text.splitlines()]
         if self._passed:
             faults = count_of(len(self._passed), "fault")
-            lines.append(f"memprot: {faults} failed nothing (caught by the test, or let pass by a policy):")
+            lines.append(
+                f"memprot: {faults} failed no test (caught by it, expected to fail it, or let pass by a policy):"
+            )
             lines += [f"  {line}" for line in self._passed]
         return lines

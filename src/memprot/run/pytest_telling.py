@@ -21,14 +21,12 @@ from memprot.run.pytest_failure import Crash, Failure
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    import pytest
-
     from memprot.faults.record import FaultRecord, PythonFrame
 
 __all__ = ["Telling"]
 
-# Tests are called by pluggy and by pytest, whose modules lie beside each other.
-_PYTEST = tuple(os.path.join(os.path.dirname(os.path.abspath(module.__file__)), "") for module in (_pytest, pluggy))
+# Those who call tests.
+_PYTEST = tuple(os.path.join(folder, "") for package in (_pytest, pluggy) for folder in package.__path__)
 
 
 class Telling:
@@ -56,13 +54,13 @@ class Telling:
         taken, self._heard = self._heard, []
         return taken
 
-    def tell(self, report: Any, error: BaseException | None, path: object) -> None:
+    def tell(self, report: Any, error: BaseException | None, place: tuple[str, int]) -> None:
         """Put the faults since the last time into a report: as its failure where it has failed.
 
         Args:
             report: of a test's phase, a part of a test, or of collection.
             error: what it has failed of; None for nothing.
-            path: of the test's file.
+            place: file and line of the test, for faults that no line of Python has made.
         """
         heard = self.take()
         if not report.failed:
@@ -79,7 +77,9 @@ class Telling:
         alone = isinstance(error, FaultError) and error.__context__ is None and error.__cause__ is None
         rest = None if alone else report.longrepr
         texts = [self.text(record, report.nodeid) for record in records]
-        report.longrepr = Failure(texts, _crash(records, rest, path), rest)
+        report.longrepr = Failure(texts, _crash(records, rest, place), rest)
+        # pytest makes other reports of this one, some of which keep plain data only.
+        report.memprot_failure = report.longrepr.as_data()
 
     def text(self, record: FaultRecord, where: str) -> str:
         """A fault in full, or by whom it has been told already.
@@ -126,7 +126,7 @@ def _records(error: BaseException | None, seen: frozenset[int] = frozenset()) ->
     yield from _records(error.__cause__ or error.__context__, seen)
 
 
-def _crash(records: list[FaultRecord], rest: Any, path: object) -> Crash:
+def _crash(records: list[FaultRecord], rest: Any, place: tuple[str, int]) -> Crash:
     record = records[0]
     words = headline(record)
     if len(records) > 1:
@@ -136,9 +136,9 @@ def _crash(records: list[FaultRecord], rest: Any, path: object) -> Crash:
         return Crash(own.path, own.lineno, f"{own.message.splitlines()[0]}; memory fault: {words}")
     frame = (program_frame(record.python) or record.python[0]) if record.python else None
     if frame is None:
-        return Crash(str(path), 1, f"FaultError: {words}")
-    place, _, line = display_place(frame).rpartition(":")
-    return Crash(place, int(line), f"FaultError: {words}")
+        return Crash(*place, f"FaultError: {words}")
+    file, _, line = display_place(frame).rpartition(":")
+    return Crash(file, int(line), f"FaultError: {words}")
 
 
 def _is_unicode() -> bool:
