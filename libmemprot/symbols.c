@@ -20,7 +20,7 @@ struct loaded_object {
 };
 
 // May run in a signal handler.
-static const ElfW(Phdr) * segment_with(const struct dl_phdr_info *info, uintptr_t address, size_t size) {
+static const Elf64_Phdr *segment_with(const struct dl_phdr_info *info, uintptr_t address, size_t size) {
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
         uintptr_t offset = address - (info->dlpi_addr + segment->p_vaddr);
