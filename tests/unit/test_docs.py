@@ -18,7 +18,8 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 def modules() -> list[str]:
     found = pkgutil.walk_packages(memprot.__path__, "memprot.")
-    return ["memprot", *(name for _, name, _ in found if not name.endswith("__main__"))]
+    not_python = ("__main__", "memprot.libmemprot")  # the one runs, the other is the C core
+    return ["memprot", *(name for _, name, _ in found if not name.endswith(not_python))]
 
 
 def run(test: doctest.DocTest) -> None:
