@@ -228,9 +228,7 @@ def command(
     if not program:
         raise click.UsageError(f"There is no program to run: give one of {_FORMS}.", context)
     path = None if json_path is None else _document_path(json_path)
-    options = Options(
-        on_fault, side, error_exitcode, quiet, path, align or 0, guard, sample, quarantine, follow
-    )
+    options = Options(on_fault, side, error_exitcode, quiet, path, align or 0, guard, sample, quarantine, follow)
     options.suppressions = _suppression_files(files, context)
     if gen_suppressions is not None:
         options.gen_suppressions = _place_of_suppressions(gen_suppressions)
