@@ -1,12 +1,7 @@
-// The C library's own sigaction, also where a preloaded one answers to that name.
+// The C library's own sigaction(2), also where a preloaded library answers to that name.
 #pragma once
 
 #include <signal.h>
 
-// Exported by the GNU C library since 2.2.5, and declared in no header.
-int __sigaction(int signal, const struct sigaction *action, struct sigaction *before);
-
-/// May run in a signal handler.
-static inline int memprot_true_sigaction(int signal, const struct sigaction *action, struct sigaction *before) {
-    return __sigaction(signal, action, before);
-}
+/// By another of its names, which the GNU C library has exported since 2.2.5. May run in a signal handler.
+int memprot_true_sigaction(int signal, const struct sigaction *action, struct sigaction *before) __asm__("__sigaction");

@@ -22,7 +22,7 @@ class Options:
     Attributes:
         on_fault: what becomes of a fault that can be survived: ``raise``, ``log`` or ``abort``.
         guard: whose blocks are guarded.
-        side: which end of a block lies at its guard: ``right``, ``left``, one of them at ``random``, or both by ``turns``.
+        side: which end of a block lies at its guard: ``right``, ``left``, one of them at ``random``, both by ``turns``.
         align: what the address of each block is a multiple of; 0 for what the allocator promises.
         sample: one block of so many is guarded.
         quarantine: how many bytes of freed blocks stay inaccessible.

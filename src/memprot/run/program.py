@@ -6,6 +6,7 @@ import posix
 import sys
 
 import memprot._native as _native
+from memprot.run import session as sessions
 from memprot.run import stderr
 from memprot.run.neighbours import keep_in_front
 from memprot.run.on_import import when_imported
@@ -44,7 +45,7 @@ def start(activation: str) -> None:
     b'6\\n'
     """
     options, argv = Options.from_text(activation)
-    session = Session(options, argv)
+    session = sessions.current = Session(options, argv)
     session.prepare()
     _watch_end(session)
     try:

@@ -24,6 +24,9 @@ __all__ = ["Session"]
 
 _FOUND_WITHOUT_SIGNAL = 0
 
+# That of this process, where `memprot run` has started the program.
+current: Session | None = None
+
 
 class Session:
     """Hears of faults, tells them, and keeps what the process leaves behind up to date.
@@ -37,6 +40,7 @@ class Session:
         drain: makes the engine tell what it has not told yet.
         suppressed: the suppressions, each with how many faults it kept from being told.
         guarded: what was guarded so far, by target.
+        tells: whether reports go to standard error; pytest's plugin tells them itself.
 
     >>> from memprot.run.options import Options
     >>> session = Session(Options(quiet=True), ["app.py"])
@@ -49,6 +53,7 @@ class Session:
         self.pid = os.getpid()
         self.journal = None if options.json is None else Journal(options.json, argv)
         self.running = False
+        self.tells = True
         self.drain: Callable[[], object] = _nothing
         self.suppressed: Callable[[], Sequence[tuple[Suppression, int]]] = tuple
         self.guarded: Callable[[], Mapping[str, Mapping[str, int]]] = dict
@@ -95,7 +100,7 @@ class Session:
             self.faults = Folding()
         record = self._untold.pop(0)
         is_new = self.faults.add(record)
-        if is_new:
+        if is_new and self.tells:
             color = wants_color(stderr.is_terminal(), os.environ)
             ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
             stderr.say(render(record, self.options.on_fault, ink))
