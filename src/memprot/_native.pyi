@@ -996,6 +996,35 @@ def fault_policy(policy: int, /) -> None:
     :raises ValueError: for another number.
     """
 
+def set_suppressions(
+    suppressions: list[tuple[int, int, tuple[tuple[str | None, str | None, str | None] | None, ...]]], /
+) -> None:
+    """Say which faults nobody is to hear of; those said before count no more.
+
+    What is read in handlers is kept until the process ends, so this is no call for loops.
+
+    :param suppressions: each with bits for kinds and accesses, as ``libmemprot/suppression.h`` numbers them, and frames
+        from the innermost outwards: None for any number of frames, or patterns of the library, the function and
+        Python's file, None for any.
+
+    Example:
+
+    >>> from memprot import _native
+    >>> _native.set_suppressions([(1, 2, ((None, "convolve*", None), None, (None, None, "app.py")))])
+    >>> _native.suppressed()
+    [0]
+    >>> _native.set_suppressions([])
+    """
+
+def suppressed() -> list[int]:
+    """For each of :func:`set_suppressions`, how many faults nobody was told of because of it.
+
+    >>> from memprot import _native
+    >>> _native.set_suppressions([])
+    >>> _native.suppressed()
+    []
+    """
+
 def fault_die(signal: int, /) -> NoReturn:
     """Die of a signal, whoever handles it.
 
@@ -1397,6 +1426,23 @@ def numpy_enable(umath: ModuleType, side: int, align: int, sample: int, /) -> No
 
 def numpy_disable() -> None:
     """Serve new arrays by NumPy's own functions again; guarded ones stay as they are."""
+
+def allocator_enable(owner: int, side: int, align: int, sample: int, /) -> None:
+    """Serve one of Python's domains of memory from guard pools (PEP 445).
+
+    :param owner: whose blocks, an ``enum memprot_guard_owner``.
+    :param side: where the guard stands, an ``enum memprot_side``.
+    :param align: a power of two up to the page size that each block's address is a multiple of.
+    :param sample: one block of so many is guarded.
+    :raises ValueError: the owner is no domain of Python's.
+    :raises RuntimeError: this Python's objects have to stay with its own allocator.
+    """
+
+def allocator_disable(owner: int, /) -> None:
+    """Serve new blocks of a domain by Python's own functions again; guarded ones stay as they are.
+
+    :raises ValueError: the owner is no domain of Python's.
+    """
 
 def guard_statistics(owner: int, /) -> dict[str, int]:
     """What the guard pools have done for one who hands out blocks.

@@ -32,9 +32,11 @@ static int execute(PyObject *module) {
         memprot_add_policy_names,
         memprot_add_probe,
         memprot_add_protection,
+        memprot_add_python_allocators,
         memprot_add_region,
         memprot_add_region_access,
         memprot_add_scope,
+        memprot_add_suppressions,
         memprot_add_symbols,
         memprot_add_unraised,
     };

@@ -6,6 +6,7 @@ import posix
 import sys
 
 import memprot._native as _native
+from memprot.run import session as sessions
 from memprot.run import stderr
 from memprot.run.neighbours import keep_in_front
 from memprot.run.on_import import when_imported
@@ -44,7 +45,7 @@ def start(activation: str) -> None:
     b'6\\n'
     """
     options, argv = Options.from_text(activation)
-    session = Session(options, argv)
+    session = sessions.current = Session(options, argv)
     session.prepare()
     _watch_end(session)
     try:
@@ -65,6 +66,7 @@ def _start_engine(session: Session) -> None:
     engine.set_policy("discard" if on_fault == "log" else on_fault)
     _native.use_alternate_stacks()  # behind whatever looks at mappings, whose descriptor it closes
     engine.add_listener(session.hear)
+    _suppress(session)
     keep_in_front(engine.reinstall)
     for target in session.options.guard:
         if target == "numpy":
@@ -75,12 +77,31 @@ def _start_engine(session: Session) -> None:
     session.running = True
 
 
+def _suppress(session: Session) -> None:
+    if not session.options.suppressions:
+        return
+    from memprot.run.suppressed import suppress
+    from memprot.run.suppressions import SuppressionsError
+
+    try:
+        session.suppressed = suppress(session.options.suppressions)
+    except SuppressionsError as error:  # it could be read a moment ago
+        session.options.suppressions = ()
+        stderr.say(f"memprot: nothing is suppressed: {error}\n")
+
+
 def _guard(session: Session, target: Guard) -> None:
     options = session.options
     try:
         from memprot import guard
 
-        guard.enable(target, side=options.side, align=options.align or None)
+        guard.enable(
+            target,
+            sample=options.sample,
+            side=options.side,
+            align=options.align or None,
+            after_free=options.quarantine,
+        )
         session.guarded = guard.report
     except Exception as error:  # noqa: BLE001 (neither the program nor its import of NumPy must fail because of us)
         options.guard = tuple(other for other in options.guard if other != target)
