@@ -22,6 +22,7 @@
 #include "ranges.h"
 #include "record_instruction.h"
 #include "signal_calls.h"
+#include "suppression.h"
 #include "vector_register.h"
 #include "write_back.h"
 
@@ -129,6 +130,11 @@ void memprot_fault_report(struct memprot_record *record, const struct memprot_ru
     memprot_record_count(record);
     record->ruling = *ruling;
     int owner = memprot_record_owner(ruling, to ? to->describe(record, ruling->policy) : MEMPROT_OWNER_ANYONE);
+    // What a program asks about it is told, whoever else does not want to hear of it.
+    if (ruling->policy != MEMPROT_POLICY_ASK)
+        record->suppression = memprot_suppression_of(record);
+    if (record->suppression)
+        owner = MEMPROT_OWNER_LISTENERS;
     memprot_record_route(record, owner);
     memprot_record_publish(record);
     if (to)

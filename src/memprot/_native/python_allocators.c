@@ -31,10 +31,15 @@ static struct domain mem = {.number = PYMEM_DOMAIN_MEM, .owner = MEMPROT_GUARD_M
 static struct domain obj = {.number = PYMEM_DOMAIN_OBJ, .owner = MEMPROT_GUARD_OBJ};
 
 // Raw memory is allocated without the interpreter too, and by threads of other interpreters, for which the stacks would
-// have to look through lists that are changed meanwhile.
+// have to look through lists that are changed meanwhile. Without the global lock a thread that waits for the stacks
+// lets itself be stopped, which nobody expects of an allocation.
 static uint32_t python_stack(void) {
+#ifdef Py_GIL_DISABLED
+    return 0;
+#else
     PyThreadState *bound = PyGILState_GetThisThreadState();
     return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
+#endif
 }
 
 static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
