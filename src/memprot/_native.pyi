@@ -1398,6 +1398,23 @@ def numpy_enable(umath: ModuleType, side: int, align: int, sample: int, /) -> No
 def numpy_disable() -> None:
     """Serve new arrays by NumPy's own functions again; guarded ones stay as they are."""
 
+def allocator_enable(owner: int, side: int, align: int, sample: int, /) -> None:
+    """Serve one of Python's domains of memory from guard pools (PEP 445).
+
+    :param owner: whose blocks, an ``enum memprot_guard_owner``.
+    :param side: where the guard stands, an ``enum memprot_side``.
+    :param align: a power of two up to the page size that each block's address is a multiple of.
+    :param sample: one block of so many is guarded.
+    :raises ValueError: the owner is no domain of Python's.
+    :raises RuntimeError: this Python's objects have to stay with its own allocator.
+    """
+
+def allocator_disable(owner: int, /) -> None:
+    """Serve new blocks of a domain by Python's own functions again; guarded ones stay as they are.
+
+    :raises ValueError: the owner is no domain of Python's.
+    """
+
 def guard_statistics(owner: int, /) -> dict[str, int]:
     """What the guard pools have done for one who hands out blocks.
 

@@ -22,6 +22,7 @@ int memprot_add_maps(PyObject *module);
 int memprot_add_numpy(PyObject *module);
 int memprot_add_peek(PyObject *module);
 int memprot_add_protection(PyObject *module);
+int memprot_add_python_allocators(PyObject *module);
 int memprot_add_open_regions(PyObject *module);
 int memprot_add_probe(PyObject *module);
 int memprot_add_region(PyObject *module);

@@ -32,6 +32,7 @@ static int execute(PyObject *module) {
         memprot_add_policy_names,
         memprot_add_probe,
         memprot_add_protection,
+        memprot_add_python_allocators,
         memprot_add_region,
         memprot_add_region_access,
         memprot_add_scope,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import memprot._native as _native
 from memprot.guard import numpy as _numpy
+from memprot.guard import python as _python
 from memprot.guard.settings import OWNERS, Settings, Side, Target, bytes_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class _Allocator(Protocol):
 
 _ALLOCATORS: Final[Mapping[Target, _Allocator]] = {
     "numpy": _numpy,
+    "raw": _python,
+    "mem": _python,
+    "obj": _python,
 }
 
 _ever_enabled: set[Target] = {"numpy"}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from memprot.faults.ink import Span
     from memprot.faults.record import FaultKind
 
-__all__ = ["main"]
+__all__ = ["Evidence", "appendix", "layout_of", "main", "record_of", "set_guarded"]
 
 _SIGBUS = 7
 _SI_KERNEL = 0x80  # a general protection fault
@@ -53,29 +53,46 @@ def main(policy: str, document: str) -> None:
     True
     """
     evidence: Evidence = json.loads(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
-    layout = _layout_of(os.getppid())
-    record = _record(evidence, layout)
+    layout = layout_of(os.getppid())
+    record = record_of(evidence, layout)
     ink = Ink(color=wants_color(stderr.is_terminal(), os.environ), unicode=stderr.can_show("│╰─├┤█…·"))
-    stderr.say(render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in _appendix(evidence, layout)))
+    stderr.say(render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in appendix(evidence, layout)))
     if document:
         _complete(document, record, evidence["guarded"])
 
 
-def _layout_of(pid: int) -> Layout:
+def layout_of(pid: int) -> Layout:
+    """The mappings of a process; none where they cannot be read.
+
+    Args:
+        pid: of the process.
+
+    >>> len(layout_of(os.getpid())) > 0
+    True
+    """
     try:
         return AddressSpace(pid).snapshot()
     except OSError:  # /proc is not mounted, or may not be read: what can be told without it is told
         return Layout(())
 
 
-def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
+def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
+    """The fault that the parent process wrote down.
+
+    Args:
+        evidence: as libmemprot/evidence.c writes it.
+        layout: the mappings of that process.
+
+    >>> callable(record_of)
+    True
+    """
     address = evidence["address"]
     mapping = layout.find(address)
     unmapped = mapping is None if layout else evidence["code"] == _SEGV_MAPERR
     kind: FaultKind = "unmapped" if unmapped or evidence["guard"] else "protection"
     block, place = None, None
     if "block" in evidence:
-        start, size, is_freed, owner = evidence["block"]
+        start, size, is_freed, owner, freed_thread = evidence["block"]
         place = NativeBlock(start, size, is_freed=is_freed, owner=owner)
         block = Block(
             start,
@@ -86,6 +103,7 @@ def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
             None,
             freed=_frames(evidence["freed"]),
             is_freed=is_freed,
+            freed_thread=freed_thread or None,
             allocator=allocator_name(owner),
         )
     elif "depth" in evidence:
@@ -144,8 +162,16 @@ def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFr
         yield NativeFrame(address, function, library, offset, source)
 
 
-def _appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
-    """What only a death is worth telling: the neighbourhood, the registers, every thread."""
+def appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
+    """What only a death is worth telling: the neighbourhood, the registers, every thread.
+
+    Args:
+        evidence: as in :func:`record_of`.
+        layout: as in :func:`record_of`.
+
+    >>> callable(appendix)
+    True
+    """
     if layout:
         yield [("cyan", "mappings around the address")]
         yield from _neighbourhood(evidence["address"], layout)
@@ -185,8 +211,22 @@ def _complete(path: str, record: FaultRecord, guarded: list[list[int]]) -> None:
         document = json.load(file)
     document["faults"].append(fault_document(record))
     document["exit"] = -record.signal
-    for target, counts in zip(ALLOCATORS, guarded, strict=True):
-        named = counts_as_told(target, counts)
-        if target in document["guarded"] or named[next(iter(named))]:
-            document["guarded"][target] = named
+    set_guarded(document, guarded)
     _native.write_document(os.fsencode(path), (json_text(document) + "\n").encode())
+
+
+def set_guarded(document: dict[str, Any], guarded: list[list[int]]) -> None:
+    """Put into a document what was guarded.
+
+    Args:
+        document: whose allocators stay, and those that guarded anything are added.
+        guarded: the numbers of each allocator, as libmemprot/evidence.c writes them.
+
+    >>> document = {"guarded": {}}
+    >>> set_guarded(document, [[1] * 10] + [[0] * 10] * 4)
+    >>> document["guarded"]["numpy"]["arrays"]
+    1
+    """
+    for target, counts in zip(ALLOCATORS, guarded, strict=True):
+        if target in document["guarded"] or any(counts):
+            document["guarded"][target] = counts_as_told(target, counts)

@@ -8,6 +8,7 @@ from _thread import RLock
 import memprot._native as _native
 from memprot.run import stderr
 from memprot.run.journal import Journal
+from memprot.run.options import GUARDS
 from memprot.run.summary import summary
 
 # What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
@@ -34,7 +35,7 @@ class Session:
     Attributes:
         running: whether the engine runs, so that there is something to sum up.
         drain: makes the engine tell what it has not told yet.
-        guarded: what is guarded now, by allocator; None when guarding failed.
+        guarded: what was guarded so far, by target.
 
     >>> from memprot.run.options import Options
     >>> session = Session(Options(quiet=True), ["app.py"])
@@ -48,7 +49,7 @@ class Session:
         self.journal = None if options.json is None else Journal(options.json, argv)
         self.running = False
         self.drain: Callable[[], object] = _nothing
-        self.guarded: Callable[[], Mapping[str, Mapping[str, int]]] | None = dict
+        self.guarded: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self.faults: Folding | None = None
         self._lock = RLock()
         self._cannot_write = False
@@ -115,7 +116,7 @@ class Session:
         """
         journal = self.journal
         if journal is not None:
-            journal.set(self._guarded(), () if self.faults is None else self.faults)
+            journal.set(self.guarded(), () if self.faults is None else self.faults)
         _native.set_exit(
             pid=self.pid,
             path=None if journal is None else journal.path,
@@ -148,11 +149,10 @@ class Session:
         if self.options.quiet or not self.running:
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
-        guarded = None if self.guarded is None else self._guarded().get("numpy", {})
-        return summary(self.total, distinct, guarded)
-
-    def _guarded(self) -> Mapping[str, Mapping[str, int]]:
-        return {} if self.guarded is None else self.guarded()
+        counts = self.guarded()
+        guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
+        refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
+        return summary(self.total, distinct, guarded, refusals)
 
     def _write(self, record: FaultRecord) -> None:
         self.prepare()
