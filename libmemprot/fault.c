@@ -13,6 +13,7 @@
 #include "fault_key.h"
 #include "forbidden.h"
 #include "guard.h"
+#include "guard_near.h"
 #include "interrupted_stack.h"
 #include "key_rights.h"
 #include "overlay_close.h"

@@ -8,6 +8,7 @@
 #include "quarantine.h"
 #include "sampling.h"
 #include "slack.h"
+#include "slot_access.h"
 
 #include <pthread.h>
 #include <sched.h>

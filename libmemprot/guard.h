@@ -56,11 +56,6 @@ enum memprot_guard_freeing memprot_guard_resize(void *block, enum memprot_guard_
 /// The overlay of the pool that holds @p address, or NULL. May run in a signal handler.
 struct memprot_overlay *memprot_guard_overlay_at(uintptr_t address);
 
-/// What an address belongs to that lies in a guard, or in a block that was freed: the nearest live block, or a freed
-/// one where none is. May run in a signal handler.
-/// @return false when there is neither.
-bool memprot_guard_block_near(uintptr_t address, struct memprot_block *ret);
-
 /// Freed blocks stay inaccessible as long as they have, with those freed later, no more than this many bytes, counted
 /// in whole pages; 0 keeps none.
 void memprot_guard_set_quarantine(size_t limit);

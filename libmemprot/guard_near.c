@@ -1,4 +1,5 @@
-// Whose block an address in a guard, or in freed memory, belongs to.
+#include "guard_near.h"
+
 #include "guard_pool.h"
 
 // May run in a signal handler.

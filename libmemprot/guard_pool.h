@@ -79,18 +79,6 @@ static inline uintptr_t memprot_pool_data_of(const struct memprot_pool *pool, co
 /// @return whether it did.
 bool memprot_pool_discard(const struct memprot_pool *pool, const struct memprot_slot *slot);
 
-/// Closes what is open of a slot and of the guards beside it, for the next block: a fault there may not have been
-/// claimed yet.
-void memprot_pool_close_around(struct memprot_pool *pool, const struct memprot_slot *slot);
-
-/// Makes the data of a TAKEN slot inaccessible, and accessible again.
-/// @return 0, or -1 with errno set: then nothing has changed.
-int memprot_pool_forbid(struct memprot_pool *pool, const struct memprot_slot *slot);
-int memprot_pool_allow(struct memprot_pool *pool, const struct memprot_slot *slot);
-
-/// Whether forbidding it has discarded what was there. May run in a signal handler.
-bool memprot_pool_forbids_by_guard(const struct memprot_pool *pool);
-
 /// To be called once, before anything else here.
 /// @param[in] most how many bytes of free slots may stay resident, at most.
 void memprot_pool_prepare(size_t most);

@@ -4,7 +4,7 @@
 #include "epoch.h"
 #include "fault.h"
 #include "forbidden.h"
-#include "guard.h"
+#include "guard_near.h"
 #include "kernel_copy.h"
 #include "learn.h"
 #include "page.h"

@@ -1,5 +1,7 @@
 #include "quarantine.h"
 
+#include "slot_access.h"
+
 static atomic_size_t limit;
 // Under the lock of the pools.
 static struct memprot_slot *oldest, *youngest;

@@ -1,4 +1,4 @@
-#include "guard_pool.h"
+#include "slot_access.h"
 
 #include "epoch.h"
 #include "guard_pages.h"
