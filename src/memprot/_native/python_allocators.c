@@ -30,11 +30,11 @@ static struct domain raw = {.number = PYMEM_DOMAIN_RAW, .owner = MEMPROT_GUARD_R
 static struct domain mem = {.number = PYMEM_DOMAIN_MEM, .owner = MEMPROT_GUARD_MEM};
 static struct domain obj = {.number = PYMEM_DOMAIN_OBJ, .owner = MEMPROT_GUARD_OBJ};
 
-// Raw memory is allocated without the interpreter too, and by threads of other interpreters, for which the stacks would
-// have to look through lists that are changed meanwhile.
+// Raw memory is allocated by threads of other interpreters too, for which the stacks would have to look through lists
+// that are changed meanwhile.
 static uint32_t python_stack(void) {
     PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
+    return bound && bound->interp == PyInterpreterState_Main() ? memprot_stack_capture() : 0;
 }
 
 static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
