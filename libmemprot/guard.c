@@ -2,6 +2,7 @@
 
 #include "guard_pages.h"
 #include "page.h"
+#include "sampling.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -59,6 +60,7 @@ static atomic_flag lock = ATOMIC_FLAG_INIT;
 static pthread_once_t prepared = PTHREAD_ONCE_INIT;
 static size_t mapped, resident_free, overhead, overhead_limit;
 static struct memprot_guard_statistics statistics[MEMPROT_GUARD_OWNERS];
+static atomic_ullong sampled_out[MEMPROT_GUARD_OWNERS], left_alone[MEMPROT_GUARD_OWNERS];
 
 // A spin lock: it is held for a few instructions, hardly ever by two (NumPy allocates with the interpreter
 // held), and a mutex would double the cost of a block.
@@ -246,6 +248,16 @@ static struct slot *take_slot(size_t class, size_t data, struct pool **from) {
     return slot;
 }
 
+// Called with the lock held.
+static enum memprot_side side_of(enum memprot_side asked) {
+    static unsigned turn;
+    if (asked == MEMPROT_SIDE_TURNS)
+        return turn++ % 2 ? MEMPROT_SIDE_LEFT : MEMPROT_SIDE_RIGHT;
+    if (asked == MEMPROT_SIDE_RANDOM)
+        return memprot_sample_number() % 2 ? MEMPROT_SIDE_LEFT : MEMPROT_SIDE_RIGHT;
+    return asked;
+}
+
 void *memprot_guard_allocate(const struct memprot_guard_request *request) {
     pthread_once(&prepared, prepare);
     size_t size = request->size ? request->size : 1;
@@ -267,7 +279,7 @@ void *memprot_guard_allocate(const struct memprot_guard_request *request) {
     bool dirty = slot->state == SLOT_DIRTY;
     uintptr_t start = data_of(pool, slot);
     uintptr_t block =
-        request->side == MEMPROT_SIDE_RIGHT ? (start + pool->data - size) & ~(uintptr_t)(request->align - 1) : start;
+        side_of(request->side) == MEMPROT_SIDE_RIGHT ? (start + pool->data - size) & ~(uintptr_t)(request->align - 1) : start;
     slot->block = block;
     slot->size = size;
     slot->allocated = request->origin;
@@ -369,13 +381,27 @@ bool memprot_guard_block_near(uintptr_t address, struct memprot_block *ret) {
     return has_before || has_after;
 }
 
+void memprot_guard_set_quarantine(size_t limit) { (void)limit; }
+
+size_t memprot_guard_check(void) { return 0; }
+
+void memprot_guard_count_sampled_out(enum memprot_guard_owner owner) {
+    atomic_fetch_add_explicit(&sampled_out[owner], 1, memory_order_relaxed);
+}
+
+void memprot_guard_count_left_alone(enum memprot_guard_owner owner) {
+    atomic_fetch_add_explicit(&left_alone[owner], 1, memory_order_relaxed);
+}
+
 void memprot_guard_read_statistics(enum memprot_guard_owner of, struct memprot_guard_statistics *ret) {
     acquire();
-    *ret = statistics[of];
+    memprot_guard_peek_statistics(of, ret);
     release();
 }
 
 // May run in a signal handler.
 void memprot_guard_peek_statistics(enum memprot_guard_owner of, struct memprot_guard_statistics *ret) {
     *ret = statistics[of];
+    ret->sampled_out = atomic_load_explicit(&sampled_out[of], memory_order_relaxed);
+    ret->left_alone = atomic_load_explicit(&left_alone[of], memory_order_relaxed);
 }

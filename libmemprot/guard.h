@@ -12,6 +12,8 @@
 enum memprot_side {
     MEMPROT_SIDE_RIGHT, // the block's last byte lies before a guard
     MEMPROT_SIDE_LEFT,  // the block's first byte lies behind a guard
+    MEMPROT_SIDE_RANDOM,
+    MEMPROT_SIDE_TURNS, // right and left by turns
 };
 
 /// Who hands blocks out; each is counted by itself.
@@ -68,6 +70,17 @@ struct memprot_overlay *memprot_guard_overlay_at(uintptr_t address);
 /// @return false when neither neighbour is live.
 bool memprot_guard_block_near(uintptr_t address, struct memprot_block *ret);
 
+/// Freed blocks stay inaccessible as long as they have, with those freed later, no more than this many bytes.
+void memprot_guard_set_quarantine(size_t limit);
+
+/// Looks at the slack of all live blocks.
+/// @return how many have any.
+size_t memprot_guard_check(void);
+
+/// Counts blocks that were not guarded: because others were the sample, or because they are from before.
+void memprot_guard_count_sampled_out(enum memprot_guard_owner owner);
+void memprot_guard_count_left_alone(enum memprot_guard_owner owner);
+
 /// What the pools have done and what they cost.
 struct memprot_guard_statistics {
     uint64_t blocks, bytes;             // given out since the start
@@ -75,6 +88,9 @@ struct memprot_guard_statistics {
     uint64_t refused;                   // not guarded, for want of memory
     uint64_t overhead;                  // bytes that the pages in use hold beyond the blocks' own
     uint64_t peak_overhead;             // most of these at any time
+    uint64_t quarantined;               // bytes of freed blocks that are inaccessible now
+    uint64_t slack;                     // blocks beside which something was overwritten
+    uint64_t sampled_out, left_alone;   // blocks
 };
 void memprot_guard_read_statistics(enum memprot_guard_owner of, struct memprot_guard_statistics *ret);
 

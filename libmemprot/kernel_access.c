@@ -168,15 +168,13 @@ static void record(const struct memprot_transfer *transfer, const struct obstacl
 }
 
 // May run in a signal handler.
-bool memprot_kernel_access_judge(const struct memprot_transfer *transfer) {
+void memprot_kernel_access_judge(const struct memprot_transfer *transfer) {
     int error = errno, token = memprot_epoch_enter();
     struct obstacle obstacle = {.distance = 0};
     // What is cheap to ask comes first: most calls that move less than they may are no faults.
-    bool guilty = look_at_parts(transfer, NULL) && (transfer->failed || could_go_on(transfer, 0)) &&
-                  look_at_parts(transfer, &obstacle) && (transfer->failed || could_go_on(transfer, obstacle.distance));
-    if (guilty)
+    if (look_at_parts(transfer, NULL) && (transfer->failed || could_go_on(transfer, 0)) &&
+        look_at_parts(transfer, &obstacle) && (transfer->failed || could_go_on(transfer, obstacle.distance)))
         record(transfer, &obstacle);
     memprot_epoch_leave(token);
     errno = error;
-    return guilty;
 }

@@ -26,4 +26,4 @@ struct memprot_transfer {
 
 /// Whether memory of memprot's is why the call failed, or fell short; if so, it is recorded and delivered as a fault.
 /// Nothing of the call is changed. May run in a signal handler.
-bool memprot_kernel_access_judge(const struct memprot_transfer *transfer);
+void memprot_kernel_access_judge(const struct memprot_transfer *transfer);

@@ -83,22 +83,27 @@ static bool is_suspect(ssize_t done) {
     return (done > 0 || (done < 0 && errno == EFAULT)) && memprot_policy_may_record();
 }
 
-// May run in a signal handler.
-static ssize_t one(const char *call, enum memprot_access access, int fd, const void *buffer, size_t size, off_t offset,
-                   ssize_t done, uintptr_t caller) {
-    if ((done < 0 || (size_t)done < size) && is_suspect(done)) {
-        struct iovec part = {(void *)buffer, size};
+// Has the call judged if it failed or moved less than the parts hold. May run in a signal handler.
+static void judge(const char *call, enum memprot_access access, int fd, const struct iovec *parts, size_t count,
+                  bool parts_are_ours, size_t size, off_t offset, ssize_t done, uintptr_t caller) {
+    if (done < 0 || (size_t)done < size)
         memprot_kernel_access_judge(&(struct memprot_transfer){.call = call,
                                                                .access = access,
-                                                               .parts = &part,
-                                                               .parts_are_ours = true,
-                                                               .count = 1,
+                                                               .parts = parts,
+                                                               .parts_are_ours = parts_are_ours,
+                                                               .count = count,
                                                                .done = done,
                                                                .failed = done < 0,
                                                                .fd = fd,
                                                                .offset = offset,
                                                                .caller = caller});
-    }
+}
+
+// May run in a signal handler.
+static ssize_t one(const char *call, enum memprot_access access, int fd, const void *buffer, size_t size, off_t offset,
+                   ssize_t done, uintptr_t caller) {
+    if (is_suspect(done))
+        judge(call, access, fd, &(struct iovec){(void *)buffer, size}, 1, true, size, offset, done, caller);
     return done;
 }
 
@@ -110,16 +115,7 @@ static ssize_t several(const char *call, enum memprot_access access, int fd, con
     size_t size = 0;
     for (size_t i = 0; done > 0 && i < count; i++) // the kernel has just read them
         size += parts[i].iov_len;
-    if (done < 0 || (size_t)done < size)
-        memprot_kernel_access_judge(&(struct memprot_transfer){.call = call,
-                                                               .access = access,
-                                                               .parts = parts,
-                                                               .count = count,
-                                                               .done = done,
-                                                               .failed = done < 0,
-                                                               .fd = fd,
-                                                               .offset = offset,
-                                                               .caller = caller});
+    judge(call, access, fd, parts, count, false, size, offset, done, caller);
     return done;
 }
 

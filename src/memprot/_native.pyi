@@ -1073,8 +1073,13 @@ def unraisable_hook(unraisable: Any, /) -> None:
 def set_drain(drain: Callable[[], object], /) -> None:
     """Register what is called in the main thread when records wait that will be raised nowhere."""
 
-def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
-    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
+def set_crash_reporter(argv: list[bytes], environment: list[bytes], stderr: int = 2, /) -> None:
+    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input.
+
+    :param argv: of the program.
+    :param environment: of the program.
+    :param stderr: the descriptor that is its standard error.
+    """
 
 def use_alternate_stacks() -> None:
     """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
@@ -1385,20 +1390,55 @@ def exact_arrays(ndarray: type, flatiter: type, /) -> None:
 def inexact_arrays() -> None:
     """Put back what was there, unless somebody else has replaced it meanwhile."""
 
-def numpy_enable(umath: ModuleType, left: bool, align: int, /) -> None:
+def numpy_enable(umath: ModuleType, side: int, align: int, sample: int, /) -> None:
     """Serve NumPy's arrays from guard pools.
 
     :param umath: NumPy's extension module ``_multiarray_umath``.
-    :param left: put the guard before each array instead of behind it.
+    :param side: where the guard stands, an ``enum memprot_side``.
     :param align: a power of two up to the page size that each array's address is a multiple of.
+    :param sample: one array of so many is guarded.
     :raises RuntimeError: NumPy is older than 1.22.
     """
 
 def numpy_disable() -> None:
     """Serve new arrays by NumPy's own functions again; guarded ones stay as they are."""
 
-def guard_statistics() -> dict[str, int]:
-    """What the guard pools have done: arrays, bytes, live_arrays, live_bytes, unguarded, left_alone, overhead."""
+def allocator_enable(owner: int, side: int, align: int, sample: int, /) -> None:
+    """Serve one of Python's domains of memory from guard pools (PEP 445).
+
+    :param owner: whose blocks, an ``enum memprot_guard_owner``.
+    :param side: where the guard stands, an ``enum memprot_side``.
+    :param align: a power of two up to the page size that each block's address is a multiple of.
+    :param sample: one block of so many is guarded.
+    :raises ValueError: the owner is no domain of Python's.
+    :raises RuntimeError: this Python's objects have to stay with its own allocator.
+    """
+
+def allocator_disable(owner: int, /) -> None:
+    """Serve new blocks of a domain by Python's own functions again; guarded ones stay as they are.
+
+    :raises ValueError: the owner is no domain of Python's.
+    """
+
+def guard_statistics(owner: int, /) -> dict[str, int]:
+    """What the guard pools have done for one who hands out blocks.
+
+    :param owner: an ``enum memprot_guard_owner``.
+    :return: blocks, bytes, live_blocks, live_bytes, unguarded, left_alone, sampled_out, overhead, quarantined, slack.
+    :raises ValueError: there is no such owner.
+    """
+
+def guard_quarantine(limit: int, /) -> None:
+    """Keep freed blocks inaccessible, the youngest of so many bytes; those that are too many now are given back.
+
+    :param limit: in bytes; 0 keeps none.
+    """
+
+def guard_check() -> int:
+    """Look at the slack of all live blocks; what was overwritten is recorded, and raised where that is the policy.
+
+    :return: how many blocks have any.
+    """
 
 def stack_frames(stack: int, /) -> tuple[tuple[str, int, str], ...]:
     """The frames of a captured stack, innermost first: file, line, function. Empty for 0."""

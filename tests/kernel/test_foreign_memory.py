@@ -1,14 +1,13 @@
 """Blocked accesses to memory that memprot did not allocate: raised, where they happened, and taken back."""
 
 import ctypes
-import os
 import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pages import PAGES, SIZE, address_of, protections
+from pages import PAGES, SIZE, address_of, another_process_sees, protections
 
 from memprot import PAGE_SIZE, AddressSpace, FaultError, catch_faults, protected
 
@@ -160,29 +159,10 @@ def test_another_process_never_sees_a_blocked_write(memory: Any, misbehave: Modu
     mapping = AddressSpace().find(start)
     assert mapping is not None
     assert mapping.shared
-    ended, end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(end)
-            os.set_blocking(ended, False)
-            status = 0
-            while status == 0:
-                status = int(content(memory) != PATTERN)
-                try:
-                    if os.read(ended, 1) == b"":
-                        break
-                except BlockingIOError:
-                    continue
-        finally:
-            os._exit(status)
-    os.close(ended)
-    for _ in range(100):
-        with protected(memory, "r--"), pytest.raises(FaultError), catch_faults():
-            misbehave.set(start, 0, SIZE)
-    os.close(end)
-    assert os.waitpid(child, 0)[1] == 0
+    with another_process_sees(lambda: content(memory), PATTERN):
+        for _ in range(100):
+            with protected(memory, "r--"), pytest.raises(FaultError), catch_faults():
+                misbehave.set(start, 0, SIZE)
 
 
 SCATTERED = """

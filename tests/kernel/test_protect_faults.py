@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import PAGES, SIZE, address_of, private_pages, protections, shared_pages
+from pages import PAGES, SIZE, address_of, another_process_sees, private_pages, protections, shared_pages
 
 from memprot import PAGE_SIZE, AddressSpace, FaultError, Region, catch_faults, features, protect, protected
 
@@ -87,29 +87,10 @@ def test_the_memory_is_one_mapping_again_afterwards(memory: mmap.mmap) -> None:
 def test_other_processes_never_see_a_blocked_write_to_shared_memory() -> None:
     memory = shared_pages()
     memory[:] = PATTERN[:SIZE]
-    ended, end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(end)
-            os.set_blocking(ended, False)
-            status = 0
-            while status == 0:
-                status = int(memory[:] != PATTERN[:SIZE])
-                try:
-                    if os.read(ended, 1) == b"":
-                        break
-                except BlockingIOError:
-                    continue
-        finally:
-            os._exit(status)
-    os.close(ended)
-    for _ in range(300):
-        with protected(memory, "r--"), pytest.raises(FaultError), catch_faults():
-            ctypes.memset(address_of(memory), 0, SIZE)
-    os.close(end)
-    assert os.waitpid(child, 0)[1] == 0
+    with another_process_sees(lambda: memory[:], PATTERN[:SIZE]):
+        for _ in range(300):
+            with protected(memory, "r--"), pytest.raises(FaultError), catch_faults():
+                ctypes.memset(address_of(memory), 0, SIZE)
 
 
 def test_memory_given_to_protect_is_recovered_until_it_is_given_back() -> None:

@@ -2,6 +2,9 @@
 
 import ctypes
 import mmap
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from memprot import PAGE_SIZE, AddressSpace
 from memprot._native import buffer_range
@@ -42,3 +45,32 @@ _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 def unmap_behind_its_back(start: int, pages: int) -> None:
     assert _libc.munmap(start, pages * PAGE_SIZE) == 0
+
+
+@contextmanager
+def another_process_sees(content: Callable[[], bytes], expected: bytes) -> Iterator[None]:
+    """A child looks at shared memory again and again, until the block ends, and must find what is expected each time."""
+    ended, end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(end)
+            os.set_blocking(ended, False)
+            status = 0
+            while status == 0:
+                status = int(content() != expected)
+                try:
+                    if os.read(ended, 1) == b"":
+                        break
+                except BlockingIOError:
+                    continue
+        finally:
+            os._exit(status)
+    os.close(ended)
+    try:
+        yield
+    finally:
+        os.close(end)
+        status = os.waitpid(child, 0)[1]
+    assert status == 0

@@ -19,7 +19,9 @@ SOURCE_SUFFIXES = {".py", ".c", ".h", ".S"}
 # The first part of a module's name below memprot, and the floor it lives on.
 FLOORS = {
     "_native": 0,
-    **dict.fromkeys(("prot", "calls", "errors", "features", "flags", "machine", "printable", "reason", "request"), 1),
+    **dict.fromkeys(
+        ("prot", "calls", "errors", "features", "flags", "machine", "printable", "reason", "request", "size"), 1
+    ),
     **dict.fromkeys(("space", "model", "diagnosis"), 2),
     **dict.fromkeys(("memory", "faults"), 3),
     **dict.fromkeys(("guard", "watchpoint", "trace"), 4),

@@ -21,7 +21,7 @@ def python(code: str, folder: Path, *flags: str) -> str:
 def test_options_survive_their_way_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", "-W", "error", "app.py", "a b"])
     path = "/a b\n c%1f%25\x1f/\udcff.json"
-    options = Options("log", "left", 9, True, path, 8, ("raw", "malloc"), 1000, 1 << 26)
+    options = Options("log", "left", 9, True, path, 8, ("raw", "malloc"), 1000, 1 << 26, True)
     read, argv = Options.from_text(options.as_text(flags=2))
     assert [getattr(read, name) for name in Options.__slots__] == [getattr(options, name) for name in Options.__slots__]
     assert argv == ["app.py", "a b"]

@@ -7,12 +7,12 @@
 // thread state.
 #include "delivery.h"
 #include "claim.h"
-#include "crash.h"
 #include "describe.h"
 #include "docstrings.h"
 
 #include "backtrace.h"
 #include "interpreter.h"
+#include "reporter.h"
 #include "scope.h"
 
 #include <dlfcn.h>
@@ -245,7 +245,7 @@ static PyObject *fault_resume(PyObject *module, PyObject *unused) {
 }
 
 const struct memprot_fault_hooks memprot_delivery_hooks = {
-    .describe = describe, .deliver = deliver, .die = memprot_crash, .outer = memprot_outer_context_of};
+    .describe = describe, .deliver = deliver, .die = memprot_reporter_tell_death, .outer = memprot_outer_context_of};
 
 // set_drain(callable)
 static PyObject *set_drain(PyObject *module, PyObject *callable) {

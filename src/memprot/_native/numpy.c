@@ -10,6 +10,7 @@
 #include "stacks.h"
 
 #include "guard.h"
+#include "sampling.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -39,11 +40,15 @@ static struct handler guarded;
 static atomic_bool enabled;
 static _Atomic(enum memprot_side) side;
 static atomic_size_t align = 1;
-static atomic_ullong left_alone; // arrays that were allocated by other means and freed through us
+static _Atomic(uint32_t) sample = 1;
 
 static void *allocate(size_t size, bool zeroed) {
     if (!atomic_load_explicit(&enabled, memory_order_relaxed))
         return NULL;
+    if (!memprot_sample(atomic_load_explicit(&sample, memory_order_relaxed))) {
+        memprot_guard_count_sampled_out(MEMPROT_GUARD_NUMPY);
+        return NULL;
+    }
     return memprot_guard_allocate(&(struct memprot_guard_request){
         .size = size,
         .align = align,
@@ -71,7 +76,7 @@ static void guarded_free(void *context, void *block, size_t size) {
         return;
     case MEMPROT_GUARD_FOREIGN:
         if (block)
-            atomic_fetch_add_explicit(&left_alone, 1, memory_order_relaxed);
+            memprot_guard_count_left_alone(MEMPROT_GUARD_NUMPY);
         original.free(context, block, size);
         return;
     case MEMPROT_GUARD_WILD:
@@ -108,9 +113,10 @@ static PyObject *default_handler(PyObject *umath) {
 
 static PyObject *numpy_enable_inside(PyObject *args) {
     PyObject *umath;
-    int left;
+    int where;
     Py_ssize_t alignment;
-    if (!PyArg_ParseTuple(args, "Opn:numpy_enable", &umath, &left, &alignment))
+    unsigned every;
+    if (!PyArg_ParseTuple(args, "OinI:numpy_enable", &umath, &where, &alignment, &every))
         return NULL;
     if (!guarded.version) {
         PyObject *capsule = default_handler(umath);
@@ -125,7 +131,8 @@ static PyObject *numpy_enable_inside(PyObject *args) {
             return NULL;
     }
     align = (size_t)alignment;
-    side = left ? MEMPROT_SIDE_LEFT : MEMPROT_SIDE_RIGHT;
+    side = (enum memprot_side)where;
+    sample = every;
     atomic_store(&enabled, true);
     Py_RETURN_NONE;
 }
@@ -138,17 +145,6 @@ static MEMPROT_CRITICAL(PyObject *, numpy_enable, (PyObject * module, PyObject *
     Py_RETURN_NONE;
 }
 
-static PyObject *guard_statistics(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    struct memprot_guard_statistics now;
-    memprot_guard_read_statistics(MEMPROT_GUARD_NUMPY, &now);
-    return Py_BuildValue(
-        "{sKsKsKsKsKsKsK}", "arrays", (unsigned long long)now.blocks, "bytes", (unsigned long long)now.bytes,
-        "live_arrays", (unsigned long long)(now.blocks - now.freed_blocks), "live_bytes",
-        (unsigned long long)(now.bytes - now.freed_bytes), "unguarded", (unsigned long long)now.refused, "left_alone",
-        (unsigned long long)atomic_load(&left_alone), "overhead", (unsigned long long)now.peak_overhead);
-}
-
 static PyObject *stack_frames(PyObject *module, PyObject *stack) {
     (void)module;
     unsigned long id = PyLong_AsUnsignedLong(stack);
@@ -158,7 +154,6 @@ static PyObject *stack_frames(PyObject *module, PyObject *stack) {
 static PyMethodDef methods[] = {
     {"numpy_enable", numpy_enable, METH_VARARGS, DOC_numpy_enable},
     {"numpy_disable", numpy_disable, METH_NOARGS, DOC_numpy_disable},
-    {"guard_statistics", guard_statistics, METH_NOARGS, DOC_guard_statistics},
     {"stack_frames", stack_frames, METH_O, DOC_stack_frames},
     {NULL, NULL, 0, NULL},
 };

@@ -3,9 +3,11 @@
 #include "critical_section.h"
 #include "interpreter.h"
 
+#include <sys/mman.h>
+
 // The innermost frames say where a block comes from; walking to the outermost one for each would cost more than the
 // block.
-enum { DEPTH = 16, STACKS = 1 << 16, SLOTS = STACKS * 2 };
+enum { DEPTH = 16, STACKS = 1 << 16, SLOTS = STACKS * 2, CHUNK = 1 << 20 };
 
 struct frame {
     PyCodeObject *code; // a strong reference: were the code freed, its address could come to mean another line
@@ -27,6 +29,22 @@ static memprot_mutex lock;
 
 void memprot_stacks_init(void) { memprot_mutex_free_in_children(&lock); }
 
+// Memory that is never given back, and comes from no allocator: those are who asks for stacks. Called with the lock held.
+static struct stack *allocate(uint32_t depth) {
+    static char *chunk;
+    static size_t left;
+    size_t size = sizeof(struct stack) + depth * sizeof(struct frame);
+    if (left < size) {
+        void *fresh = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (fresh == MAP_FAILED)
+            return NULL;
+        chunk = fresh;
+        left = CHUNK;
+    }
+    left -= size;
+    return (struct stack *)(chunk + left);
+}
+
 static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
     struct frame frames[DEPTH];
     uint32_t depth = 0;
@@ -37,7 +55,7 @@ static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
     }
     if (depth == 0 || used == STACKS)
         return 0;
-    struct stack *stack = PyMem_RawMalloc(sizeof *stack + depth * sizeof *frames);
+    struct stack *stack = allocate(depth);
     if (!stack)
         return 0;
     stack->hash = hash;

@@ -1,17 +1,28 @@
-"""``memprot run``: a Python program, and the names of what breaks its memory."""
+"""``memprot run``: a program, and the names of what breaks its memory."""
 
 import os
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from memprot.prot import PAGE_SIZE
-from memprot.run import launch
-from memprot.run.options import OnFault, Options, Side
+from memprot.run import executable, launch, native, stderr
+from memprot.run.options import GUARDS, Guard, OnFault, Options, Side
+from memprot.size import parse_part_of_memory
 
 __all__ = ["command"]
 
 _PROGRAM = "memprot.program"
-_FORMS = "(SCRIPT | -m MODULE | -c CODE | -)"
+_NAMED = "memprot.named"
+_FORMS = "(SCRIPT | -m MODULE | -c CODE | - | EXECUTABLE)"
+
+# What --thorough stands for; the quarantine never takes more than an eighth of the machine.
+_THOROUGH: dict[str, Any] = {
+    "guard": GUARDS,
+    "side": "turns",
+    "quarantine": min(256 << 20, os.sysconf("SC_PHYS_PAGES") // 8 * PAGE_SIZE),
+}
 
 
 class _RunCommand(click.Command):
@@ -19,6 +30,8 @@ class _RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options, ctx.meta[_PROGRAM] = _split(args, self._options_with_value())
+        # Behind "--" stands a name, which may be that of a program in PATH.
+        ctx.meta[_NAMED] = args[len(options) : len(options) + 1] == ["--"]
         return super().parse_args(ctx, options)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -55,7 +68,9 @@ def _is_option(argument: str) -> bool:
     return argument.startswith("-") and not argument.startswith(("-m", "-c"))
 
 
-def _power_of_two(context: click.Context, parameter: click.Parameter, number: int) -> int:
+def _power_of_two(context: click.Context, parameter: click.Parameter, number: int | None) -> int | None:
+    if number is None:
+        return None
     if not 1 <= number <= PAGE_SIZE or number & (number - 1):
         raise click.BadParameter(
             f"{number} is no power of two from 1 to the page size, {PAGE_SIZE}.", context, parameter
@@ -63,7 +78,30 @@ def _power_of_two(context: click.Context, parameter: click.Parameter, number: in
     return number
 
 
-@click.command(cls=_RunCommand, short_help="run a Python program and name what breaks its memory")
+def _guards(context: click.Context, parameter: click.Parameter, given: str) -> tuple[Guard, ...]:
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        if name not in (*GUARDS, "all", "none"):
+            raise click.BadParameter(
+                f"nothing called {name!r} can be guarded; choose from {', '.join(GUARDS)}, all, none.",
+                context,
+                parameter,
+            )
+    if "none" in names:
+        if len(names) > 1:
+            raise click.BadParameter(f"none stands alone, not in {given!r}.", context, parameter)
+        return ()
+    return tuple(guard for guard in GUARDS if guard in names or "all" in names)
+
+
+def _part_of_memory(context: click.Context, parameter: click.Parameter, given: str) -> int:
+    try:
+        return parse_part_of_memory(given)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", context, parameter) from error
+
+
+@click.command(cls=_RunCommand, short_help="run a program and name what breaks its memory")
 @click.option(
     "--on-fault",
     type=click.Choice(["raise", "log", "abort"]),
@@ -72,22 +110,55 @@ def _power_of_two(context: click.Context, parameter: click.Parameter, number: in
     help="A fault that can be survived becomes FaultError, is only reported, or ends the program.",
 )
 @click.option(
+    "--guard",
+    metavar="LIST",
+    callback=_guards,
+    default="numpy",
+    show_default=True,
+    help="Whose memory is guarded, separated by commas: numpy (the data of arrays), raw, mem, obj (Python's own three "
+    "kinds), malloc (the C library's), all, none.",
+)
+@click.option(
+    "--sample",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Guard one block of N, chosen at random; with 1 each. Large numbers cost next to nothing and find an error "
+    "sooner or later.",
+)
+@click.option(
+    "--quarantine",
+    metavar="SIZE",
+    callback=_part_of_memory,
+    default="0",
+    show_default=True,
+    help="So much freed memory stays inaccessible, which finds uses after free: bytes, or 64MiB, 1GiB. The block that "
+    "was freed first is used again first.",
+)
+@click.option(
     "--side",
-    type=click.Choice(["right", "left"]),
+    type=click.Choice(["right", "left", "random", "turns"]),
     default="right",
     show_default=True,
-    help="Which end of every array lies at a guard: right finds overruns, left finds underruns.",
+    help="Which end of every block lies at a guard: right finds overruns, left finds underruns; one of them at random, "
+    "or by turns, finds both in part.",
 )
 @click.option(
     "--align",
     metavar="N",
     type=int,
     callback=_power_of_two,
-    default=1,
-    show_default=True,
-    help="The address of every array is a multiple of N bytes. With 1 an array ends at its guard to the byte; programs "
-    "that count on the 16 of malloc need 16.",
+    help="The address of every block is a multiple of N bytes. By default NumPy's arrays end at their guards to the "
+    "byte, as with 1, and other blocks are aligned as their allocators promise, to 16; programs that count on that for "
+    "arrays need 16.",
 )
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="All guards, both sides by turns, and a quarantine of 256MiB; options that are given too win.",
+)
+@click.option("--follow", is_flag=True, help="Run the programs that this one starts under memprot too.")
 @click.option(
     "--json",
     "json_path",
@@ -108,13 +179,18 @@ def _power_of_two(context: click.Context, parameter: click.Parameter, number: in
 def command(
     context: click.Context,
     on_fault: OnFault,
+    guard: tuple[Guard, ...],
+    sample: int,
+    quarantine: int,
     side: Side,
-    align: int,
+    align: int | None,
+    thorough: bool,
+    follow: bool,
     json_path: str | None,
     error_exitcode: int,
     quiet: bool,
 ) -> None:
-    """Run a Python program with a guard behind every NumPy array, and name what breaks its memory.
+    """Run a Python program with guards at the ends of its memory, and name what breaks it.
 
     The program is run as `python` would run it; options for memprot stand in front of it, everything behind
     its name is its own. Reports and a summary go to standard error.
@@ -122,6 +198,8 @@ def command(
     \b
       memprot run app.py --its-own-option
       memprot run --on-fault log -m pytest -q
+      memprot run --guard numpy,malloc --quarantine 64MiB app.py
+      memprot run --thorough app.py
 
     Exit status: the program's own.
     """
@@ -129,11 +207,27 @@ def command(
     if not program:
         raise click.UsageError(f"There is no program to run: give one of {_FORMS}.", context)
     path = None if json_path is None else _document_path(json_path)
-    options = Options(on_fault, side, error_exitcode, quiet, json=path, align=align)
+    options = Options(
+        on_fault, side, error_exitcode, quiet, path, align or 0, guard, sample, quarantine, follow
+    )
+    if thorough:
+        _make_thorough(options, context)
     try:
-        launch.launch(options, program)
+        path = executable.find(program[0]) if context.meta[_NAMED] else program[0]
+        if executable.is_executable(path):
+            native.launch(options, path, program)
+        launch.launch(options, [path, *program[1:]])
+    except (executable.MissingError, native.CannotStartError) as error:
+        stderr.say(f"memprot: {error}\n")
+        raise SystemExit(error.status) from error
     except launch.CannotRunError as error:
         raise click.UsageError(str(error), context) from error
+
+
+def _make_thorough(options: Options, context: click.Context) -> None:
+    for name, value in _THOROUGH.items():
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+            setattr(options, name, value)
 
 
 def _document_path(given: str) -> str:

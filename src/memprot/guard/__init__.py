@@ -11,48 +11,80 @@ True
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Protocol
 
+import memprot._native as _native
 from memprot.guard import numpy as _numpy
-from memprot.prot import PAGE_SIZE
+from memprot.guard import python as _python
+from memprot.guard.settings import OWNERS, Settings, Side, Target, bytes_of
 
-__all__ = ["disable", "enable", "report"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-Target = Literal["numpy"]
-
-_TARGETS: Final = ("numpy",)
-
-
-def _check(target: str) -> None:
-    if target not in _TARGETS:
-        raise ValueError(f"nothing called {target!r} can be guarded; choose one of: {', '.join(_TARGETS)}")
+__all__ = ["check", "disable", "enable", "report"]
 
 
-def enable(target: Target = "numpy", *, side: Literal["right", "left"] = "right", align: int = 1) -> None:
-    """Guard every block that is allocated from now on; blocks from before are left alone.
+class _Allocator(Protocol):
+    """What serves targets: a module."""
 
-    :param target: ``"numpy"``: the data of arrays.
+    def enable(self, target: Target, settings: Settings) -> None: ...
+    def disable(self, target: Target) -> None: ...
+    def report(self, target: Target) -> dict[str, int]: ...
+
+
+_ALLOCATORS: Final[Mapping[Target, _Allocator]] = {
+    "numpy": _numpy,
+    "raw": _python,
+    "mem": _python,
+    "obj": _python,
+}
+
+_ever_enabled: set[Target] = {"numpy"}
+
+
+def _allocator_of(target: Target) -> _Allocator:
+    if target not in OWNERS:
+        raise ValueError(f"nothing called {target!r} can be guarded; choose one of: {', '.join(OWNERS)}")
+    if target not in _ALLOCATORS:
+        raise ValueError(f"{target!r} cannot be guarded in this build; choose one of: {', '.join(_ALLOCATORS)}")
+    return _ALLOCATORS[target]
+
+
+def enable(
+    target: Target = "numpy",
+    *,
+    sample: int = 1,
+    side: Side = "right",
+    align: int | None = None,
+    after_free: int | str = 0,
+) -> None:
+    """Guard the blocks that are allocated from now on; blocks from before are left alone.
+
+    :param target: ``"numpy"``: the data of arrays; ``"raw"``, ``"mem"`` and ``"obj"``: Python's own allocators;
+        ``"malloc"``: the C library's, under ``memprot run --guard malloc``.
+    :param sample: one block of so many is guarded, by chance; 1 guards each.
     :param side: ``"right"``: the last byte lies right before a guard, which finds what runs past the end; ``"left"``:
-        the first byte lies right behind one.
-    :param align: the address of each block is a multiple of it, a power of two up to the page size. By default a block
-        ends at its guard to the byte, and is aligned as its size allows; code that counts on malloc's 16 finds that
-        with ``align=16``, and up to 15 bytes past the end are then not guarded.
-    :raises ValueError: no such target, side or alignment.
+        the first byte lies right behind one; ``"random"``: one or the other by chance; ``"turns"``: by turns.
+    :param align: the address of each block is a multiple of it, a power of two up to the page size. None is what the
+        allocator promises: 16, and 1 for NumPy, whose arrays then end at their guard to the byte and are aligned as
+        their size allows. Code that counts on malloc's 16 finds that with ``align=16``, and up to 15 bytes past the
+        end are then not guarded but filled, and looked at when the block is freed.
+    :param after_free: so many bytes of freed blocks stay inaccessible, an int or text such as ``"64MiB"``; the oldest
+        are given back first. There is one such quarantine in the process: the value given last counts.
+    :raises ValueError: no such target, side, alignment, sample or size.
     :raises ModuleNotFoundError: NumPy is not installed.
-    :raises RuntimeError: NumPy is too old to be guarded.
+    :raises RuntimeError: NumPy is too old to be guarded, or the preload library is not there.
 
     >>> import memprot.guard
-    >>> memprot.guard.enable("numpy", side="left")
+    >>> memprot.guard.enable("numpy", side="left", after_free="1MiB")
     >>> memprot.guard.disable("numpy")
     """
-    _check(target)
-    if side not in ("right", "left"):
-        raise ValueError(f'side must be "right" or "left", not {side!r}')
-    if isinstance(align, bool) or not isinstance(align, int):
-        raise TypeError(f"align must be an int, not {type(align).__name__}")
-    if not 1 <= align <= PAGE_SIZE or align & (align - 1):
-        raise ValueError(f"align must be a power of two from 1 to the page size, {PAGE_SIZE}, not {align}")
-    _numpy.enable(side, align)
+    allocator = _allocator_of(target)
+    settings = Settings.of(target, side, align, sample)
+    quarantine = bytes_of(after_free)
+    allocator.enable(target, settings)
+    _native.guard_quarantine(quarantine)
+    _ever_enabled.add(target)
 
 
 def disable(target: Target = "numpy") -> None:
@@ -63,19 +95,35 @@ def disable(target: Target = "numpy") -> None:
     >>> import memprot.guard
     >>> memprot.guard.disable("numpy")
     """
-    _check(target)
-    _numpy.disable()
+    _allocator_of(target).disable(target)
 
 
 def report() -> dict[str, dict[str, int]]:
-    """What was guarded so far, for each target.
+    """What was guarded so far, for each target that ever was, and for ``"numpy"``.
 
-    ``arrays`` and ``bytes`` guarded since the start, ``live_arrays`` and ``live_bytes`` of these in use now,
-    ``unguarded`` for want of memory, ``left_alone`` because they are from before, and ``overhead``: the most bytes that
-    the pages of guarded arrays held beyond the arrays' own.
+    ``blocks`` (of NumPy: ``arrays``) and ``bytes`` guarded since the start, ``live_blocks`` (``live_arrays``) and
+    ``live_bytes`` of these in use now, ``unguarded`` for want of memory, ``left_alone`` because they are from before,
+    ``sampled_out`` because others were the sample, ``overhead``: the most bytes that the pages of guarded blocks held
+    beyond the blocks' own, ``quarantined``: bytes of freed blocks that are inaccessible now, and ``slack``: blocks
+    beside which something had been overwritten when they were looked at.
 
     >>> import memprot.guard
     >>> sorted(memprot.guard.report()["numpy"])[:2]
     ['arrays', 'bytes']
     """
-    return {"numpy": _numpy.report()}
+    return {target: _ALLOCATORS[target].report(target) for target in OWNERS if target in _ever_enabled}
+
+
+def check() -> int:
+    """Look now at what lies between each live block and its guard, and say how many blocks that were.
+
+    What alignment leaves there was filled when the block was handed out. Where it was overwritten, that is a fault of
+    kind ``slack``, and the policies say what becomes of it: under ``"raise"`` the FaultError is raised here.
+
+    :raises FaultError: something was overwritten; further findings are in its ``others``.
+
+    >>> import memprot.guard
+    >>> memprot.guard.check() >= 0
+    True
+    """
+    return _native.guard_check()

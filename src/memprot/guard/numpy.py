@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import memprot._native as _native
+from memprot.guard.counts import counts_of
+from memprot.guard.settings import Settings, Target
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -32,34 +34,34 @@ def _extension() -> ModuleType:
     return import_module(EXTENSIONS[0] if hasattr(numpy, "_core") else EXTENSIONS[1])
 
 
-def enable(side: Literal["right", "left"], align: int) -> None:
+def enable(target: Target, settings: Settings) -> None:
     """Serve the data of new arrays from guard pools, and have statements on arrays raise the faults they meet.
 
     Imports NumPy when the program has not.
 
-    >>> enable("right", 1)
-    >>> disable()
+    >>> enable("numpy", Settings(side=0, align=1, sample=1))
+    >>> disable("numpy")
     """
     extension = _extension()
-    _native.numpy_enable(extension, side == "left", align)
+    _native.numpy_enable(extension, *settings)
     # A NumPy whose types are not as they are known has guards all the same: statements raise a little later then.
     with suppress(RuntimeError):
         _native.exact_arrays(extension.ndarray, extension.flatiter)
 
 
-def disable() -> None:
+def disable(target: Target) -> None:
     """Serve new arrays by NumPy's own allocator, and leave statements as NumPy has them.
 
-    >>> disable()
+    >>> disable("numpy")
     """
     _native.numpy_disable()
     _native.inexact_arrays()
 
 
-def report() -> dict[str, int]:
+def report(target: Target) -> dict[str, int]:
     """What was guarded so far.
 
-    >>> report()["arrays"] >= 0
+    >>> report("numpy")["arrays"] >= 0
     True
     """
-    return _native.guard_statistics()
+    return {name.replace("blocks", "arrays"): count for name, count in counts_of(target).items()}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from memprot.faults.ink import Span
     from memprot.faults.record import FaultKind
 
-__all__ = ["main"]
+__all__ = ["Evidence", "appendix", "layout_of", "main", "record_of"]
 
 _SIGBUS = 7
 _SI_KERNEL = 0x80  # a general protection fault
@@ -51,22 +51,39 @@ def main(policy: str, document: str) -> None:
     True
     """
     evidence: Evidence = json.loads(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
-    layout = _layout_of(os.getppid())
-    record = _record(evidence, layout)
+    layout = layout_of(os.getppid())
+    record = record_of(evidence, layout)
     ink = Ink(color=wants_color(stderr.is_terminal(), os.environ), unicode=stderr.can_show("│╰─├┤█…·"))
-    stderr.say(render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in _appendix(evidence, layout)))
+    stderr.say(render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in appendix(evidence, layout)))
     if document:
         _complete(document, record, evidence["guarded"])
 
 
-def _layout_of(pid: int) -> Layout:
+def layout_of(pid: int) -> Layout:
+    """The mappings of a process; none where they cannot be read.
+
+    Args:
+        pid: of the process.
+
+    >>> len(layout_of(os.getpid())) > 0
+    True
+    """
     try:
         return AddressSpace(pid).snapshot()
     except OSError:  # /proc is not mounted, or may not be read: what can be told without it is told
         return Layout(())
 
 
-def _record(evidence: Evidence, layout: Layout) -> FaultRecord:
+def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
+    """The fault that the parent process wrote down.
+
+    Args:
+        evidence: as libmemprot/evidence.c writes it.
+        layout: the mappings of that process.
+
+    >>> callable(record_of)
+    True
+    """
     address = evidence["address"]
     mapping = layout.find(address)
     unmapped = mapping is None if layout else evidence["code"] == _SEGV_MAPERR
@@ -129,8 +146,16 @@ def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFr
         yield NativeFrame(address, function, library, offset, source)
 
 
-def _appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
-    """What only a death is worth telling: the neighbourhood, the registers, every thread."""
+def appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
+    """What only a death is worth telling: the neighbourhood, the registers, every thread.
+
+    Args:
+        evidence: as in :func:`record_of`.
+        layout: as in :func:`record_of`.
+
+    >>> callable(appendix)
+    True
+    """
     if layout:
         yield [("cyan", "mappings around the address")]
         yield from _neighbourhood(evidence["address"], layout)

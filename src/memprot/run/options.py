@@ -8,7 +8,7 @@ __all__ = ["GUARDS", "Guard", "OnFault", "Options", "Side"]
 
 
 OnFault = Literal["raise", "log", "abort"]
-Side = Literal["right", "left"]
+Side = Literal["right", "left", "random", "turns"]
 Guard = Literal["numpy", "raw", "mem", "obj", "malloc"]
 
 GUARDS: tuple[Guard, ...] = get_args(Guard)
@@ -22,20 +22,32 @@ class Options:
     Attributes:
         on_fault: what becomes of a fault that can be survived: ``raise``, ``log`` or ``abort``.
         guard: whose blocks are guarded.
-        side: which end of a block lies at its guard: ``right`` or ``left``.
+        side: which end of a block lies at its guard: ``right``, ``left``, one of them at ``random``, or both by ``turns``.
         align: what the address of each block is a multiple of; 0 for what the allocator promises.
         sample: one block of so many is guarded.
         quarantine: how many bytes of freed blocks stay inaccessible.
         error_exitcode: what status 0 becomes when a fault was seen; 0 leaves it.
         quiet: whether only fault reports are printed.
         json: absolute path of the document; None for none.
+        follow: whether the programs that this one starts are run under memprot too.
 
     >>> options = Options(json="/tmp/a report.json", quiet=True)
     >>> Options.from_text(options.as_text(flags=0))[0].json
     '/tmp/a report.json'
     """
 
-    __slots__ = ("align", "error_exitcode", "guard", "json", "on_fault", "quarantine", "quiet", "sample", "side")
+    __slots__ = (
+        "align",
+        "error_exitcode",
+        "follow",
+        "guard",
+        "json",
+        "on_fault",
+        "quarantine",
+        "quiet",
+        "sample",
+        "side",
+    )
 
     def __init__(
         self,
@@ -48,6 +60,7 @@ class Options:
         guard: tuple[Guard, ...] = ("numpy",),
         sample: int = 1,
         quarantine: int = 0,
+        follow: bool = False,
     ) -> None:
         self.on_fault = on_fault
         self.guard = guard
@@ -58,6 +71,7 @@ class Options:
         self.error_exitcode = error_exitcode
         self.quiet = quiet
         self.json = json
+        self.follow = follow
 
     def as_text(self, flags: int) -> str:
         """One line that needs no module to be read again.
@@ -92,6 +106,7 @@ def _words(text: str) -> tuple[str, ...]:
 _READ: dict[str, Callable[[str], object]] = {
     "align": int,
     "error_exitcode": int,
+    "follow": "True".__eq__,
     "guard": _words,
     "quarantine": int,
     "quiet": "True".__eq__,

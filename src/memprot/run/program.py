@@ -10,13 +10,20 @@ from memprot.run import session as sessions
 from memprot.run import stderr
 from memprot.run.neighbours import keep_in_front
 from memprot.run.on_import import when_imported
-from memprot.run.options import Options
+from memprot.run.options import Guard, Options
 from memprot.run.session import Session
 
 __all__ = ["start"]
 
 # The extension module that allocates NumPy's arrays: since NumPy 2, and before.
 _NUMPY = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
+_BLOCKS: dict[Guard, str] = {
+    "numpy": "NumPy's arrays",
+    "raw": "blocks of Python's raw memory",
+    "mem": "blocks of Python's memory",
+    "obj": "Python's objects",
+    "malloc": "blocks of malloc",
+}
 _SIGINT = 2
 
 
@@ -60,22 +67,32 @@ def _start_engine(session: Session) -> None:
     _native.use_alternate_stacks()  # behind whatever looks at mappings, whose descriptor it closes
     engine.add_listener(session.hear)
     keep_in_front(engine.reinstall)
-    if "numpy" in session.options.guard:
-        when_imported(_NUMPY, lambda: _guard_numpy(session))
+    for target in session.options.guard:
+        if target == "numpy":
+            when_imported(_NUMPY, lambda: _guard(session, "numpy"))
+        else:
+            _guard(session, target)
     session.drain = engine.drain
     session.running = True
 
 
-def _guard_numpy(session: Session) -> None:
+def _guard(session: Session, target: Guard) -> None:
+    options = session.options
     try:
         from memprot import guard
 
-        guard.enable("numpy", side=session.options.side, align=session.options.align or 1)
+        guard.enable(
+            target,
+            sample=options.sample,
+            side=options.side,
+            align=options.align or None,
+            after_free=options.quarantine,
+        )
         session.guarded = guard.report
-    except Exception as error:  # noqa: BLE001 (the program's import of NumPy must not fail because of us)
+    except Exception as error:  # noqa: BLE001 (neither the program nor its import of NumPy must fail because of us)
+        options.guard = tuple(other for other in options.guard if other != target)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        session.guarded = None
-        stderr.say(f"memprot: NumPy's arrays could not be guarded, so they are not ({reason}).\n")
+        stderr.say(f"memprot: {_BLOCKS[target]} could not be guarded, so they are not ({reason}).\n")
 
 
 def _watch_end(session: Session) -> None:

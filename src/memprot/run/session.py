@@ -37,7 +37,7 @@ class Session:
     Attributes:
         running: whether the engine runs, so that there is something to sum up.
         drain: makes the engine tell what it has not told yet.
-        guarded: what is guarded now, by allocator; None when guarding failed.
+        guarded: what was guarded so far, by target.
         tells: whether reports go to standard error; pytest's plugin tells them itself.
 
     >>> from memprot.run.options import Options
@@ -53,7 +53,7 @@ class Session:
         self.running = False
         self.tells = True
         self.drain: Callable[[], object] = _nothing
-        self.guarded: Callable[[], Mapping[str, Mapping[str, int]]] | None = dict
+        self.guarded: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self.faults: Folding | None = None
         self._lock = RLock()
         self._cannot_write = False
@@ -120,7 +120,7 @@ class Session:
         """
         journal = self.journal
         if journal is not None:
-            journal.set(self._guarded(), () if self.faults is None else self.faults)
+            journal.set(self.guarded(), () if self.faults is None else self.faults)
         _native.set_exit(
             pid=self.pid,
             path=None if journal is None else journal.path,
@@ -153,11 +153,8 @@ class Session:
         if self.options.quiet or not self.running:
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
-        guarded = None if self.guarded is None else self._guarded().get("numpy", {})
+        guarded = self.guarded().get("numpy", {}) if "numpy" in self.options.guard else None
         return summary(self.total, distinct, guarded)
-
-    def _guarded(self) -> Mapping[str, Mapping[str, int]]:
-        return {} if self.guarded is None else self.guarded()
 
     def _write(self, record: FaultRecord) -> None:
         self.prepare()

@@ -13,7 +13,7 @@ struct output {
 };
 
 // May run in a signal handler.
-static void flush(struct output *out) {
+static inline void flush(struct output *out) {
     for (size_t done = 0; done < out->used;) {
         ssize_t written = write(out->fd, out->bytes + done, out->used - done);
         if (written < 0 && errno != EINTR)
@@ -24,20 +24,20 @@ static void flush(struct output *out) {
 }
 
 // May run in a signal handler.
-static void put_byte(struct output *out, char byte) {
+static inline void put_byte(struct output *out, char byte) {
     if (out->used == sizeof out->bytes)
         flush(out);
     out->bytes[out->used++] = byte;
 }
 
 // May run in a signal handler.
-static void put(struct output *out, const char *text) {
+static inline void put(struct output *out, const char *text) {
     while (*text)
         put_byte(out, *text++);
 }
 
 // May run in a signal handler.
-static void put_number(struct output *out, uint64_t number, unsigned base) {
+static inline void put_number(struct output *out, uint64_t number, unsigned base) {
     char digits[24];
     size_t count = 0;
     do
@@ -48,13 +48,13 @@ static void put_number(struct output *out, uint64_t number, unsigned base) {
 }
 
 // May run in a signal handler.
-static void put_hex(struct output *out, uint64_t number) {
+static inline void put_hex(struct output *out, uint64_t number) {
     put(out, "0x");
     put_number(out, number, 16);
 }
 
 // A JSON string, of UTF-8 in which lone surrogates may stand. May run in a signal handler.
-static void put_string(struct output *out, const char *text) {
+static inline void put_string(struct output *out, const char *text) {
     put_byte(out, '"');
     for (; *text; text++) {
         unsigned char byte = (unsigned char)*text;
@@ -71,13 +71,13 @@ static void put_string(struct output *out, const char *text) {
 }
 
 // May run in a signal handler.
-static void put_member(struct output *out, const char *name, uint64_t number) {
+static inline void put_member(struct output *out, const char *name, uint64_t number) {
     put(out, name);
     put_number(out, number, 10);
 }
 
 // A JSON string of hexadecimal digits. May run in a signal handler.
-static void put_bytes(struct output *out, const char *name, const unsigned char *bytes, size_t size) {
+static inline void put_bytes(struct output *out, const char *name, const unsigned char *bytes, size_t size) {
     put(out, name);
     put_byte(out, '"');
     for (size_t i = 0; i < size; i++) {

@@ -1,0 +1,161 @@
+#include "evidence.h"
+
+#include "guard.h"
+
+#include <string.h>
+
+static struct memprot_evidence_source asked;
+
+void memprot_evidence_ask(const struct memprot_evidence_source *source) { asked = *source; }
+
+// The next of the frames in a record's text. May run in a signal handler.
+static const char *next_frame(const char *at, int32_t *line, const char **file, const char **function) {
+    memcpy(line, at, sizeof *line);
+    *file = at + sizeof *line;
+    *function = *file + strlen(*file) + 1;
+    return *function + strlen(*function) + 1;
+}
+
+// May run in a signal handler.
+void memprot_evidence_put_frames(struct output *out, const struct memprot_record *record) {
+    const char *at = record->text, *end = at + record->text_length, *file, *function;
+    int32_t line;
+    put_byte(out, '[');
+    while (at < end) {
+        if (at != record->text)
+            put_byte(out, ',');
+        at = next_frame(at, &line, &file, &function);
+        put_byte(out, '[');
+        put_string(out, file);
+        put_member(out, ",", (uint64_t)(line < 0 ? 0 : line));
+        put_byte(out, ',');
+        put_string(out, function);
+        put_byte(out, ']');
+    }
+    put_byte(out, ']');
+}
+
+// May run in a signal handler.
+static void put_registers(struct output *out, const ucontext_t *context) {
+#if defined(__x86_64__)
+    static const struct {
+        const char *name;
+        int index;
+    } registers[] = {
+        {"rip", REG_RIP}, {"rsp", REG_RSP}, {"rbp", REG_RBP}, {"rax", REG_RAX}, {"rbx", REG_RBX}, {"rcx", REG_RCX},
+        {"rdx", REG_RDX}, {"rsi", REG_RSI}, {"rdi", REG_RDI}, {"r8", REG_R8},   {"r9", REG_R9},   {"r10", REG_R10},
+        {"r11", REG_R11}, {"r12", REG_R12}, {"r13", REG_R13}, {"r14", REG_R14}, {"r15", REG_R15}, {"eflags", REG_EFL},
+    };
+    for (size_t i = 0; i < sizeof registers / sizeof *registers; i++) {
+        put(out, i ? ",\"" : "\"");
+        put(out, registers[i].name);
+        put(out, "\":");
+        put_number(out, (uint64_t)context->uc_mcontext.gregs[registers[i].index], 10);
+    }
+#elif defined(__aarch64__)
+    put_member(out, "\"pc\":", context->uc_mcontext.pc);
+    put_member(out, ",\"sp\":", context->uc_mcontext.sp);
+    for (unsigned i = 0; i < 31; i++) {
+        put_member(out, ",\"x", i);
+        put_member(out, "\":", context->uc_mcontext.regs[i]);
+    }
+#endif
+}
+
+// May run in a signal handler.
+void memprot_evidence_put_guarded(struct output *out) {
+    struct memprot_guard_statistics guarded;
+    memprot_guard_peek_statistics(MEMPROT_GUARD_NUMPY, &guarded);
+    put_member(out, "\"guarded\":[", guarded.blocks);
+    put_member(out, ",", guarded.bytes);
+    put_byte(out, ']');
+}
+
+// May run in a signal handler.
+void memprot_evidence_put(struct output *out, const struct memprot_record *record, const ucontext_t *context) {
+    put_member(out, "{\"signal\":", (uint64_t)record->signal);
+    put_member(out, ",\"code\":", (uint64_t)record->code);
+    put(out, ",\"key\":");
+    if (record->key == MEMPROT_NO_KEY)
+        put(out, "null");
+    else
+        put_number(out, (uint64_t)record->key, 10);
+    put_member(out, ",\"access\":", record->access);
+    put_member(out, ",\"address\":", record->address);
+    put_member(out, ",\"size\":", record->size);
+    put_member(out, ",\"guard\":", record->guard);
+    if (record->stack_overflow)
+        put_member(out, ",\"depth\":", record->depth);
+    put_member(out, ",\"thread\":", (uint64_t)record->thread);
+    put(out, ",\"name\":");
+    put_string(out, record->name);
+    if (record->block.address) {
+        put_member(out, ",\"block\":[", record->block.address);
+        put_member(out, ",", record->block.size);
+        put_byte(out, ']');
+        static struct memprot_record scratch;
+        scratch.text_length = 0;
+        if (asked.describe_stack)
+            asked.describe_stack(&scratch, record->block.stack);
+        put(out, ",\"allocated\":");
+        memprot_evidence_put_frames(out, &scratch);
+    }
+    put(out, ",\"instructions\":[");
+    for (uint32_t i = 0; i < record->pcs; i++) {
+        if (i)
+            put_byte(out, ',');
+        put_number(out, record->pc[i], 10);
+    }
+    put(out, "],");
+    memprot_evidence_put_guarded(out);
+    put(out, ",\"python\":");
+    if (record->interpreted)
+        memprot_evidence_put_frames(out, record);
+    else
+        put(out, "null");
+    put_bytes(out, ",\"machine_code\":", record->instruction, record->instruction_size);
+    put_bytes(out, ",\"value\":", record->value, record->value_size);
+    put_member(out, ",\"time\":", record->time);
+    put(out, ",\"registers\":{");
+    if (context)
+        put_registers(out, context);
+    put(out, "},\"threads\":[");
+    if (asked.put_threads)
+        asked.put_threads(out);
+    put(out, "]}\n");
+}
+
+// May run in a signal handler.
+void memprot_evidence_put_plainly(struct output *out, const struct memprot_record *record, bool owned) {
+    static const char *const accesses[] = {"read", "write", "execution"};
+    const char *file, *function;
+    int32_t line;
+    put(out, "memprot: fatal ");
+    put(out, accesses[record->access]);
+    if (record->size)
+        put_member(out, " of ", record->size);
+    put(out, record->size == 1 ? " byte at " : record->size ? " bytes at " : " at ");
+    put_hex(out, record->address);
+    if (record->block.address) {
+        put_member(out, record->guard ? ", in the guard of a block of " : ", in a block of ", record->block.size);
+        put(out, " bytes at ");
+        put_hex(out, record->block.address);
+    } else {
+        if (record->key != MEMPROT_NO_KEY)
+            put_member(out, ", which protection key ", (uint64_t)record->key);
+        put(out, record->key != MEMPROT_NO_KEY ? " forbids"
+                 : record->guard               ? ", in a guard"
+                 : owned                       ? ", on memory whose protection forbids it"
+                                               : "");
+    }
+    put_byte(out, '\n');
+    for (const char *at = record->text, *end = at + record->text_length; at < end;) {
+        at = next_frame(at, &line, &file, &function);
+        put(out, "  File \"");
+        put(out, file);
+        put_member(out, "\", line ", (uint64_t)(line < 0 ? 0 : line));
+        put(out, " in ");
+        put(out, function);
+        put_byte(out, '\n');
+    }
+}

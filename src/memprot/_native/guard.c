@@ -1,0 +1,67 @@
+// The guard pools as a whole, whoever hands out blocks from them.
+#include "binding.h"
+#include "docstrings.h"
+#include "scope.h"
+
+#include "guard.h"
+
+// guard_statistics(owner)
+static PyObject *guard_statistics(PyObject *module, PyObject *owner) {
+    (void)module;
+    long of = PyLong_AsLong(owner);
+    if (of == -1 && PyErr_Occurred())
+        return NULL;
+    if (of < 0 || of >= MEMPROT_GUARD_OWNERS)
+        return PyErr_Format(PyExc_ValueError, "nobody who hands out blocks has the number %ld", of);
+    struct memprot_guard_statistics now;
+    memprot_guard_read_statistics((enum memprot_guard_owner)of, &now);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {
+        {"blocks", now.blocks},
+        {"bytes", now.bytes},
+        {"live_blocks", now.blocks - now.freed_blocks},
+        {"live_bytes", now.bytes - now.freed_bytes},
+        {"unguarded", now.refused},
+        {"left_alone", now.left_alone},
+        {"sampled_out", now.sampled_out},
+        {"overhead", now.peak_overhead},
+        {"quarantined", now.quarantined},
+        {"slack", now.slack},
+    };
+    PyObject *result = PyDict_New();
+    for (size_t i = 0; result && i < sizeof counts / sizeof *counts; i++) {
+        PyObject *value = PyLong_FromUnsignedLongLong(counts[i].value);
+        if (!value || PyDict_SetItemString(result, counts[i].name, value) < 0)
+            Py_CLEAR(result);
+        Py_XDECREF(value);
+    }
+    return result;
+}
+
+// guard_quarantine(limit)
+static PyObject *guard_quarantine(PyObject *module, PyObject *limit) {
+    (void)module;
+    size_t bytes = PyLong_AsSize_t(limit);
+    if (bytes == (size_t)-1 && PyErr_Occurred())
+        return NULL;
+    memprot_guard_set_quarantine(bytes);
+    Py_RETURN_NONE;
+}
+
+// guard_check()
+static PyObject *guard_check(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    size_t looked_at = memprot_guard_check();
+    return PyLong_FromSize_t(looked_at);
+}
+
+static PyMethodDef methods[] = {
+    {"guard_statistics", guard_statistics, METH_O, DOC_guard_statistics},
+    {"guard_quarantine", guard_quarantine, METH_O, DOC_guard_quarantine},
+    {"guard_check", guard_check, METH_NOARGS, DOC_guard_check},
+    {NULL, NULL, 0, NULL},
+};
+
+int memprot_add_guard(PyObject *module) { return PyModule_AddFunctions(module, methods); }

@@ -1,0 +1,48 @@
+"""Guarded blocks of Python itself: its three domains of memory (PEP 445)."""
+
+from __future__ import annotations
+
+import _tracemalloc
+
+import memprot._native as _native
+from memprot.guard.counts import counts_of
+from memprot.guard.settings import OWNERS, Settings, Target
+
+_taken = False
+
+
+def enable(target: Target, settings: Settings) -> None:
+    """Serve new blocks of a domain from guard pools.
+
+    ``"raw"`` is what Python allocates without holding the interpreter, ``"mem"`` buffers, ``"obj"`` objects.
+
+    :raises RuntimeError: tracemalloc is on, or this Python's objects have to stay with its own allocator.
+
+    >>> enable("mem", Settings(side=0, align=16, sample=1))
+    >>> len(bytearray(100))
+    100
+    >>> disable("mem")
+    """
+    global _taken
+    # Its stop() puts back the functions that it found, which could not free what ours have handed out meanwhile.
+    if not _taken and _tracemalloc.is_tracing():
+        raise RuntimeError("tracemalloc is on, and would take the guards' functions away at its stop; start it later")
+    _native.allocator_enable(OWNERS.index(target), *settings)
+    _taken = True
+
+
+def disable(target: Target) -> None:
+    """Serve new blocks by Python's own functions again.
+
+    >>> disable("mem")
+    """
+    _native.allocator_disable(OWNERS.index(target))
+
+
+def report(target: Target) -> dict[str, int]:
+    """What was guarded so far.
+
+    >>> report("mem")["blocks"] >= 0
+    True
+    """
+    return counts_of(target)

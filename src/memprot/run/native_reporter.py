@@ -1,0 +1,91 @@
+"""What a program without Python leaves behind, told by a fresh process: its faults, and at its end the document."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import memprot._native as _native
+from memprot.faults.document import fault_document
+from memprot.faults.ink import Ink
+from memprot.faults.report import render, wants_color
+from memprot.printable import printable
+from memprot.run import crash, stderr
+from memprot.run.json_text import json_text
+
+__all__ = ["main"]
+
+
+def main(policy: str, document: str, first: str) -> None:
+    """Read from standard input what the parent process knows, of one fault or of its end, and tell it.
+
+    Args:
+        policy: what happens to a fault: ``raise`` or ``abort`` for death, or ``log``.
+        document: the path of the first process's document; empty for none. That of another process has its number
+            behind a dot, and is made when there is a fault to put into it.
+        first: the number of the process that was launched.
+
+    Raises:
+        OSError: the document cannot be written.
+
+    >>> callable(main)
+    True
+    """
+    evidence: crash.Evidence = json.loads(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
+    pid = os.getppid()
+    is_first = str(pid) == first
+    path = document if is_first or not document else f"{document}.{pid}"
+    if "end" in evidence:
+        if document:
+            _end(path, evidence)
+        return
+    layout = crash.layout_of(pid)
+    record = crash.record_of(evidence, layout)
+    ink = Ink(color=wants_color(stderr.is_terminal(), os.environ), unicode=stderr.can_show("│╰─├┤█…·"))
+    whose = "" if is_first else f"memprot: in process {pid}, {printable(_program_of(pid))}:\n"
+    dies = bool(evidence["registers"])  # only a last handler knows them
+    if not dies:
+        record = record._replace(recovered=True)
+    appendix = crash.appendix(evidence, layout) if dies else ()
+    stderr.say(whose + render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in appendix))
+    if document:
+        content = _read(path, pid)
+        content["faults"].append(fault_document(record))
+        content["exit"] = -record.signal if dies else None
+        _write(path, content)
+
+
+def _program_of(pid: int) -> str:
+    arguments = _arguments_of(pid)
+    return arguments[0] if arguments else "?"
+
+
+def _arguments_of(pid: int) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+    except OSError:  # /proc is not mounted
+        return []
+
+
+def _read(path: str, pid: int) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content: dict[str, Any] = json.load(file)
+    except (FileNotFoundError, ValueError):
+        content = {"schema": 1, "argv": _arguments_of(pid), "exit": None, "guarded": {}, "faults": []}
+    return content
+
+
+def _write(path: str, content: dict[str, Any]) -> None:
+    _native.write_document(os.fsencode(path), (json_text(content) + "\n").encode())
+
+
+def _end(path: str, evidence: dict[str, Any]) -> None:
+    content = _read(path, os.getppid())
+    content["exit"] = evidence["end"]
+    for fault, count in zip(content["faults"], evidence["counts"], strict=False):
+        fault["count"] = count
+    _write(path, content)
