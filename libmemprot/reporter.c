@@ -76,8 +76,6 @@ bool memprot_reporter_hand(memprot_reporter_writer *write, const void *closure) 
     if (!reporter_argv)
         return false;
     out.fd = memprot_memory_file_open("memprot-crash", 0);
-    if (out.fd < 0 && (errno == EMFILE || errno == ENFILE) && close(STDIN_FILENO) == 0)
-        out.fd = memprot_memory_file_open("memprot-crash", 0); // in a place that a dying process needs least
     if (out.fd < 0)
         return false;
     write(&out, closure);
@@ -89,6 +87,7 @@ bool memprot_reporter_hand(memprot_reporter_writer *write, const void *closure) 
     bool told = lseek(out.fd, 0, SEEK_SET) == 0 && run_reporter(out.fd);
     sigprocmask(SIG_SETMASK, &before, NULL);
     close(out.fd);
+    errno = 0; // whatever has failed, it was no lack of descriptors
     return told;
 }
 
@@ -114,6 +113,8 @@ void memprot_reporter_tell_death(const struct memprot_record *record, bool owned
     if (!record)
         return;
     bool told = memprot_reporter_tell(record, context);
+    if (!told && (errno == EMFILE || errno == ENFILE) && close(STDIN_FILENO) == 0)
+        told = memprot_reporter_tell(record, context); // in a place that a dying process needs least
     if (told || (!owned && !reporter_argv))
         return;
     memprot_evidence_put_plainly(&out, record, owned);

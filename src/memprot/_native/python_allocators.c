@@ -1,7 +1,8 @@
 // Guarded blocks of Python itself: the allocators of its three domains (PEP 445) served from guard pools.
 //
-// Our functions take the place of Python's once, in all domains at a time, and stay: a block is freed by what it is, not
-// by which domain it is given to or what is enabled then. Those from before stay with Python's own functions forever.
+// Our functions take the place of Python's once, in all domains at a time, and stay: a block is freed by what it is,
+// not by which domain it is given to or what is enabled then. Those from before stay with Python's own functions
+// forever.
 #include "critical_section.h"
 #include "docstrings.h"
 #include "engine.h"
@@ -91,8 +92,8 @@ static void *domain_realloc(struct domain *domain, void *block, size_t size) {
     return fresh;
 }
 
-// The context that Python hands over is ignored, so that ours may carry the original's: while Python copies the structure
-// field by field, a thread without the interpreter meets any mix of both, and each mix works.
+// The context that Python hands over is ignored, so that ours may carry the original's: while Python copies the
+// structure field by field, a thread without the interpreter meets any mix of both, and each mix works.
 #define FUNCTIONS(domain)                                                                                              \
     static void *domain##_malloc(void *context, size_t size) {                                                         \
         (void)context;                                                                                                 \

@@ -29,7 +29,8 @@ static memprot_mutex lock;
 
 void memprot_stacks_init(void) { memprot_mutex_free_in_children(&lock); }
 
-// Memory that is never given back, and comes from no allocator: those are who asks for stacks. Called with the lock held.
+// Memory that is never given back, and comes from no allocator: those are who asks for stacks. Called with the lock
+// held.
 static struct stack *allocate(uint32_t depth) {
     static char *chunk;
     static size_t left;

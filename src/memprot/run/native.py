@@ -7,13 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-from memprot.run import executable, journal, preload, stderr
+from memprot.run import executable, journal, stderr
 from memprot.run.options import Options
 from memprot.run.reporter import command
 
 __all__ = ["CannotStartError", "launch"]
 
 _ACTIVATION = "MEMPROT_PROGRAM"
+_FOLLOW = "MEMPROT_FOLLOW"
 _SEPARATOR = "\x1f"
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells have them
 _SHELL = "/bin/sh"
@@ -59,8 +60,8 @@ def launch(options: Options, path: str, program: list[str]) -> NoReturn:
         stderr.say(f"memprot: {program[0]} runs as it is, without guards: {why}.\n")
     if options.json is not None:
         _begin_document(options.json, program)
-    if why is None and "malloc" in options.guard:
-        environment = preload.environment(options, environment) | {_ACTIVATION: _activation(options)}
+    if why is None and options.guard:
+        environment = _guarded(options, environment)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     # Python ignores these for itself, and what is ignored stays so in the next program.
@@ -94,6 +95,13 @@ def _environment_as_given() -> dict[str, str]:
         if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
             del environment["LC_CTYPE"]
     return environment
+
+
+def _guarded(options: Options, environment: dict[str, str]) -> dict[str, str]:
+    result = environment | {_ACTIVATION: _activation(options)}
+    if options.follow:
+        result[_FOLLOW] = "1"
+    return result
 
 
 def _activation(options: Options) -> str:

@@ -66,6 +66,7 @@ def _start_engine(session: Session) -> None:
     engine.set_policy("discard" if on_fault == "log" else on_fault)
     _native.use_alternate_stacks()  # behind whatever looks at mappings, whose descriptor it closes
     engine.add_listener(session.hear)
+    _suppress(session)
     keep_in_front(engine.reinstall)
     for target in session.options.guard:
         if target == "numpy":
@@ -74,6 +75,19 @@ def _start_engine(session: Session) -> None:
             _guard(session, target)
     session.drain = engine.drain
     session.running = True
+
+
+def _suppress(session: Session) -> None:
+    if not session.options.suppressions:
+        return
+    from memprot.run.suppressed import suppress
+    from memprot.run.suppressions import SuppressionsError
+
+    try:
+        session.suppressed = suppress(session.options.suppressions)
+    except SuppressionsError as error:  # it could be read a moment ago
+        session.options.suppressions = ()
+        stderr.say(f"memprot: nothing is suppressed: {error}\n")
 
 
 def _guard(session: Session, target: Guard) -> None:
