@@ -1102,8 +1102,13 @@ def unraisable_hook(unraisable: Any, /) -> None:
 def set_drain(drain: Callable[[], object], /) -> None:
     """Register what is called in the main thread when records wait that will be raised nowhere."""
 
-def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
-    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
+def set_crash_reporter(argv: list[bytes], environment: list[bytes], stderr: int = 2, /) -> None:
+    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input.
+
+    :param argv: of the program.
+    :param environment: of the program.
+    :param stderr: the descriptor that is its standard error.
+    """
 
 def use_alternate_stacks() -> None:
     """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
