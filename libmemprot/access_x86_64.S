@@ -8,7 +8,6 @@
 
         .macro function name
         .globl  \name
-        .hidden \name
         .type   \name, @function
 \name:
         .cfi_startproc

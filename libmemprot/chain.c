@@ -1,5 +1,7 @@
 #include "chain.h"
 
+#include "true_sigaction.h"
+
 #include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -108,31 +110,36 @@ void memprot_chain_send_held(void) {
 static atomic_bool exchanging;
 static _Thread_local volatile sig_atomic_t exchanging_here;
 
+// May run in a signal handler.
 static void begin_exchange(void) {
     exchanging_here = 1;
     atomic_store(&exchanging, true);
 }
 
+// May run in a signal handler.
 static void end_exchange(void) {
     atomic_store(&exchanging, false);
     exchanging_here = 0;
     memprot_chain_send_held();
 }
 
+// May run in a signal handler.
+static unsigned coming(size_t i) { return (newest[i] + 1) % (1u << DIGITS); }
+
 // What a signal that is passed on does to a system call it interrupts is for the next handler to say, and so it is
-// known before.
-static struct sigaction our_action(size_t i, const struct sigaction *next) {
+// known before. May run in a signal handler.
+static struct sigaction our_action(const struct sigaction *next, unsigned installation) {
     struct sigaction ours = {.sa_sigaction = own, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     if ((next->sa_flags & SA_RESTART) || is_plain(next, SIG_IGN))
         ours.sa_flags |= SA_RESTART;
-    uint64_t installation = (newest[i] + 1) % (1u << DIGITS), word = installation << FIRST_DIGIT;
+    uint64_t word = (uint64_t)installation << FIRST_DIGIT;
     memcpy(&ours.sa_mask, &word, sizeof word);
     return ours;
 }
 
 // When ours was away, one that came after it may still have it as its predecessor, and so those below it are kept.
 static void keep_displaced(size_t i, const struct sigaction *displaced) {
-    newest[i] = (newest[i] + 1) % (1u << DIGITS);
+    newest[i] = coming(i);
     if (is_own(displaced))
         forget_withdrawn(&belows[i], displaced);
     else
@@ -142,9 +149,9 @@ static void keep_displaced(size_t i, const struct sigaction *displaced) {
 
 // The exchange tells who was there before, too.
 static int put_on_top(size_t i, const struct sigaction *current) {
-    struct sigaction ours = our_action(i, current), displaced;
+    struct sigaction ours = our_action(current, coming(i)), displaced;
     begin_exchange();
-    int failed = sigaction(signals[i], &ours, &displaced);
+    int failed = memprot_true_sigaction(signals[i], &ours, &displaced);
     if (!failed)
         keep_displaced(i, &displaced);
     end_exchange();
@@ -154,12 +161,12 @@ static int put_on_top(size_t i, const struct sigaction *current) {
 // Ours was here before, and most likely displaces the same handler as the last time.
 static int put_back_on_top(size_t i) {
     const struct sigaction *last = &belows[i].ones[0].action;
-    struct sigaction ours = our_action(i, last), displaced;
+    struct sigaction ours = our_action(last, coming(i)), displaced;
     begin_exchange();
-    int failed = sigaction(signals[i], &ours, &displaced);
+    int failed = memprot_true_sigaction(signals[i], &ours, &displaced);
     bool as_before = !failed && is_same(&displaced, last) && displaced.sa_flags == last->sa_flags;
     if (as_before) {
-        newest[i] = (newest[i] + 1) % (1u << DIGITS);
+        newest[i] = coming(i);
         installed[i] = true;
     } else if (!failed) {
         keep_displaced(i, &displaced);
@@ -179,7 +186,7 @@ int memprot_chain_install(memprot_handler *handler, int signal) {
     size_t i = signal == SIGBUS;
     struct sigaction current;
     own = handler;
-    if (sigaction(signal, NULL, &current) < 0)
+    if (memprot_true_sigaction(signal, NULL, &current) < 0)
         return -1;
     if (installed[i] && is_own(&current) && installation_of(&current) == newest[i])
         return 0;
@@ -200,12 +207,12 @@ int memprot_chain_uninstall(int signal) {
     struct sigaction current;
     if (!installed[i])
         return 0;
-    if (sigaction(signal, NULL, &current) < 0)
+    if (memprot_true_sigaction(signal, NULL, &current) < 0)
         return -1;
     if (!is_own(&current))
         return 0;
     forget_withdrawn(&belows[i], &current);
-    if (sigaction(signal, &belows[i].ones[belows[i].count - 1].action, NULL) < 0)
+    if (memprot_true_sigaction(signal, &belows[i].ones[belows[i].count - 1].action, NULL) < 0)
         return -1;
     installed[i] = false;
     return 0;
@@ -217,13 +224,42 @@ int memprot_chain_withdraw(int signal) {
     struct sigaction displaced;
     if (!installed[i])
         return 0;
-    if (sigaction(signal, &belows[i].ones[belows[i].count - 1].action, &displaced) < 0)
+    if (memprot_true_sigaction(signal, &belows[i].ones[belows[i].count - 1].action, &displaced) < 0)
         return -1;
     installed[i] = false;
     if (is_own(&displaced) && installation_of(&displaced) == newest[i])
         return 0;
     installed[i] = true;
-    return sigaction(signal, &displaced, NULL) < 0 ? -1 : memprot_chain_uninstall(signal);
+    return memprot_true_sigaction(signal, &displaced, NULL) < 0 ? -1 : memprot_chain_uninstall(signal);
+}
+
+// May run in a signal handler.
+int memprot_chain_change_next(int signal, const struct sigaction *action, struct sigaction *ret) {
+    static atomic_flag changing = ATOMIC_FLAG_INIT;
+    size_t i = signal == SIGBUS;
+    if (!installed[i] || atomic_load(&belows[i].count) == 0)
+        return memprot_true_sigaction(signal, action, ret);
+    struct sigaction wanted = action ? *action : (struct sigaction){.sa_handler = SIG_DFL};
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (atomic_flag_test_and_set(&changing))
+        sched_yield();
+    struct sigaction *next = &belows[i].ones[atomic_load(&belows[i].count) - 1].action, former = *next;
+    int failed = 0;
+    if (action) {
+        struct sigaction ours = our_action(&wanted, newest[i]);
+        begin_exchange();
+        failed = memprot_true_sigaction(signal, &ours, NULL);
+        if (!failed)
+            *next = wanted;
+        end_exchange();
+    }
+    atomic_flag_clear(&changing);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (ret && !failed)
+        *ret = former;
+    return failed;
 }
 
 // May run in a signal handler.
@@ -256,7 +292,7 @@ static int first_level(int count, const void *context, const void *frame) {
 // That level, or the first below it whose handler has not withdrawn. May run in a signal handler.
 static int present_level(const struct below *below, int level, int signal) {
     struct sigaction current;
-    if (sigaction(signal, NULL, &current) < 0 || !is_own(&current))
+    if (memprot_true_sigaction(signal, NULL, &current) < 0 || !is_own(&current))
         return level;
     while (level >= 0 && below->ones[level].displaced_by > installation_of(&current))
         level--;
@@ -267,7 +303,7 @@ static int present_level(const struct below *below, int level, int signal) {
 static void die_by_default(int signal, bool sent) {
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigset_t before;
-    sigaction(signal, &action, NULL);
+    memprot_true_sigaction(signal, &action, NULL);
     // A fault happens again on return, at its true instruction; a signal that was sent has to be sent again.
     if (!sent)
         return;

@@ -29,6 +29,11 @@ int memprot_chain_uninstall(int signal);
 /// @return 0, or -1 with errno set.
 int memprot_chain_withdraw(int signal);
 
+/// Changes and tells what is next, as sigaction(2) would change and tell the handler were ours not there.
+/// @param action NULL to change nothing; @param ret NULL for nobody who wants to know.
+/// @return 0, or -1 with errno set. May run in a signal handler.
+int memprot_chain_change_next(int signal, const struct sigaction *action, struct sigaction *ret);
+
 /// Lets a fault inside the handler reach a handler, instead of ending the process in silence. May run in a signal
 /// handler.
 void memprot_chain_unblock(int signal, sigset_t *ret);

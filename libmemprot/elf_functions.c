@@ -2,10 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,8 +15,10 @@ static const uint64_t max_table_size = (uint64_t)1 << 30;
 
 struct elf_entry {
     struct memprot_elf elf;
+    size_t segments_size;
     struct stat status;
     struct elf_entry *next;
+    char path[];
 };
 
 // Only ever grows at its head, so that readers need no lock and a fork leaves none behind.
@@ -26,13 +29,39 @@ struct elf_file {
     uint64_t size;
 };
 
-struct function_list {
-    struct memprot_elf_function *functions;
-    size_t count, capacity;
-    // The string tables that the names lie in: an object has at most one full and one dynamic symbol table.
-    char *names[2];
+struct table {
+    void *bytes; // of the kernel, not of malloc(3): a signal handler may read files too. NULL: none
+    size_t size;
 };
 
+struct function_list {
+    struct table functions;
+    size_t count;
+    // The string tables that the names lie in: an object has at most one full and one dynamic symbol table.
+    struct table names[2];
+};
+
+// Zeros, at least one byte of them. NULL with errno set on failure. May run in a signal handler.
+static void *allocate(size_t size) {
+    void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+// Leaves errno as it is. May run in a signal handler.
+static void give_back(void *bytes, size_t size) {
+    int saved = errno;
+    if (bytes)
+        (void)munmap(bytes, size); // what cannot be unmapped stays, and nobody uses it
+    errno = saved;
+}
+
+// May run in a signal handler.
+static void table_deinit(struct table *table) {
+    give_back(table->bytes, table->size);
+    *table = (struct table){0};
+}
+
+// May run in a signal handler.
 uint64_t memprot_elf_identity_add(uint64_t identity, const void *bytes, size_t size) {
     const unsigned char *byte = bytes;
     for (size_t i = 0; i < size; i++)
@@ -41,7 +70,7 @@ uint64_t memprot_elf_identity_add(uint64_t identity, const void *bytes, size_t s
 }
 
 // Of several names for one address: the most visible, then the public one (cbrt rather than __cbrt or
-// cbrtf64).
+// cbrtf64). May run in a signal handler.
 static bool names_better(const struct memprot_elf_function *a, const struct memprot_elf_function *b) {
     if (a->rank != b->rank)
         return a->rank > b->rank;
@@ -50,6 +79,7 @@ static bool names_better(const struct memprot_elf_function *a, const struct memp
     return strlen(a->name) < strlen(b->name);
 }
 
+// May run in a signal handler.
 const struct memprot_elf_function *memprot_elf_find_function(const struct memprot_elf *elf, uint64_t address) {
     const struct memprot_elf_function *best = NULL;
     for (size_t i = 0; i < elf->function_count; i++) {
@@ -62,6 +92,7 @@ const struct memprot_elf_function *memprot_elf_find_function(const struct mempro
     return best;
 }
 
+// May run in a signal handler.
 static bool read_at(const struct elf_file *file, void *ret, uint64_t size, uint64_t offset) {
     if (offset > file->size || size > file->size - offset) {
         errno = ENOEXEC;
@@ -81,25 +112,22 @@ static bool read_at(const struct elf_file *file, void *ret, uint64_t size, uint6
     return true;
 }
 
-// Allocates one byte more than the table has and makes it a string's end. NULL with errno set on failure.
-static void *read_table(const struct elf_file *file, uint64_t size, uint64_t offset) {
+// Allocates one byte more than the table has, which is a string's end. False with errno set on failure. May run in a
+// signal handler.
+static bool table_read(const struct elf_file *file, uint64_t size, uint64_t offset, struct table *ret) {
+    *ret = (struct table){.size = size + 1};
     if (size > max_table_size || offset > file->size || size > file->size - offset) {
         errno = ENOEXEC;
-        return NULL;
+        return false;
     }
-    char *table = malloc(size + 1);
-    if (!table)
-        return NULL;
-    if (!read_at(file, table, size, offset)) {
-        int saved = errno;
-        free(table);
-        errno = saved;
-        return NULL;
-    }
-    table[size] = '\0';
-    return table;
+    ret->bytes = allocate(ret->size);
+    if (ret->bytes && read_at(file, ret->bytes, size, offset))
+        return true;
+    table_deinit(ret);
+    return false;
 }
 
+// May run in a signal handler.
 static bool read_header(const struct elf_file *file, Elf64_Ehdr *ret) {
     if (!read_at(file, ret, sizeof *ret, 0))
         return false;
@@ -110,91 +138,86 @@ static bool read_header(const struct elf_file *file, Elf64_Ehdr *ret) {
     return supported;
 }
 
-static bool read_segments(const struct elf_file *file, const Elf64_Ehdr *header, struct memprot_elf *ret) {
-    size_t size = header->e_phnum * sizeof(Elf64_Phdr);
-    Elf64_Phdr *segments = read_table(file, size, header->e_phoff);
-    if (!segments)
+// May run in a signal handler.
+static bool read_segments(const struct elf_file *file, const Elf64_Ehdr *header, struct elf_entry *entry) {
+    struct memprot_elf *elf = &entry->elf;
+    struct table table;
+    if (!table_read(file, header->e_phnum * sizeof(Elf64_Phdr), header->e_phoff, &table))
         return false;
-    ret->segments = segments;
-    ret->segment_count = header->e_phnum;
-    ret->identity = memprot_elf_identity_add(MEMPROT_ELF_IDENTITY_START, segments, size);
+    const Elf64_Phdr *segments = table.bytes;
+    elf->segments = segments;
+    elf->segment_count = header->e_phnum;
+    entry->segments_size = table.size;
+    elf->identity = memprot_elf_identity_add(MEMPROT_ELF_IDENTITY_START, segments, table.size - 1);
     bool loaded = false;
-    for (size_t i = 0; i < ret->segment_count; i++) {
-        if (segments[i].p_type == PT_LOAD && (!loaded || segments[i].p_vaddr < ret->load_address)) {
-            ret->load_address = segments[i].p_vaddr;
+    for (size_t i = 0; i < elf->segment_count; i++) {
+        if (segments[i].p_type == PT_LOAD && (!loaded || segments[i].p_vaddr < elf->load_address)) {
+            elf->load_address = segments[i].p_vaddr;
             loaded = true;
         }
         if (segments[i].p_type != PT_NOTE)
             continue;
-        void *notes = read_table(file, segments[i].p_filesz, segments[i].p_offset);
-        if (!notes)
+        struct table notes;
+        if (!table_read(file, segments[i].p_filesz, segments[i].p_offset, &notes))
             return false;
-        ret->identity = memprot_elf_identity_add(ret->identity, notes, segments[i].p_filesz);
-        free(notes);
+        elf->identity = memprot_elf_identity_add(elf->identity, notes.bytes, segments[i].p_filesz);
+        table_deinit(&notes);
     }
     return true;
 }
 
+// May run in a signal handler.
 static bool append(struct function_list *list, struct memprot_elf_function function) {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 256;
-        void *functions = realloc(list->functions, capacity * sizeof *list->functions);
-        if (!functions)
+    struct table *table = &list->functions;
+    if ((list->count + 1) * sizeof function > table->size) {
+        size_t size = table->size ? 2 * table->size : 256 * sizeof function;
+        void *bytes = table->bytes ? mremap(table->bytes, table->size, size, MREMAP_MAYMOVE) : allocate(size);
+        if (!bytes || bytes == MAP_FAILED)
             return false;
-        list->functions = functions;
-        list->capacity = capacity;
+        *table = (struct table){bytes, size};
     }
-    list->functions[list->count++] = function;
+    ((struct memprot_elf_function *)table->bytes)[list->count++] = function;
     return true;
 }
 
+// May run in a signal handler.
 static unsigned char binding_rank(unsigned char binding) {
     return binding == STB_GLOBAL || binding == STB_GNU_UNIQUE ? 2 : binding == STB_WEAK ? 1 : 0;
 }
 
-// Adds the functions of one symbol table. Only a failed read or allocation is a failure.
-static bool read_symbols(const struct elf_file *file, const Elf64_Shdr *table, const Elf64_Shdr *strings, char **names,
-                         struct function_list *list) {
+// Adds the functions of one symbol table. Only a failed read or allocation is a failure. May run in a signal handler.
+static bool read_symbols(const struct elf_file *file, const Elf64_Shdr *table, const Elf64_Shdr *strings,
+                         struct table *names, struct function_list *list) {
     if (table->sh_entsize != sizeof(Elf64_Sym) || strings->sh_type != SHT_STRTAB)
         return true;
-    Elf64_Sym *symbols = read_table(file, table->sh_size, table->sh_offset);
-    if (!symbols)
+    struct table read;
+    if (!table_read(file, table->sh_size, table->sh_offset, &read))
         return false;
-    *names = read_table(file, strings->sh_size, strings->sh_offset);
-    bool complete = *names != NULL;
+    const Elf64_Sym *symbols = read.bytes;
+    bool complete = table_read(file, strings->sh_size, strings->sh_offset, names);
+    const char *text = names->bytes;
     size_t count_before = list->count;
     for (size_t i = 0; complete && i < table->sh_size / sizeof *symbols; i++) {
         const Elf64_Sym *symbol = &symbols[i];
         unsigned char type = ELF64_ST_TYPE(symbol->st_info);
         if ((type != STT_FUNC && type != STT_GNU_IFUNC) || symbol->st_shndx == SHN_UNDEF || symbol->st_size == 0 ||
-            symbol->st_name >= strings->sh_size || (*names)[symbol->st_name] == '\0')
+            symbol->st_name >= strings->sh_size || text[symbol->st_name] == '\0')
             continue;
         complete = append(list, (struct memprot_elf_function){
                                     .start = symbol->st_value,
                                     .size = symbol->st_size,
-                                    .name = *names + symbol->st_name,
+                                    .name = text + symbol->st_name,
                                     .rank = binding_rank(ELF64_ST_BIND(symbol->st_info)),
                                     .indirect = type == STT_GNU_IFUNC,
                                 });
     }
-    int saved = errno;
-    if (list->count == count_before) {
-        free(*names);
-        *names = NULL;
-    }
-    free(symbols);
-    errno = saved;
+    if (list->count == count_before)
+        table_deinit(names);
+    table_deinit(&read);
     return complete;
 }
 
-static void function_list_deinit(struct function_list *list) {
-    int saved = errno;
-    free(list->functions);
-    free(list->names[0]);
-    free(list->names[1]);
-    errno = saved;
-}
-
+// May run in a signal handler.
 static bool read_tables(const struct elf_file *file, const Elf64_Shdr *sections, uint64_t count,
                         struct function_list *list) {
     static const Elf64_Word types[2] = {SHT_SYMTAB, SHT_DYNSYM};
@@ -209,6 +232,7 @@ static bool read_tables(const struct elf_file *file, const Elf64_Shdr *sections,
     return true;
 }
 
+// May run in a signal handler.
 static bool read_functions(const struct elf_file *file, const Elf64_Ehdr *header, struct memprot_elf *ret) {
     // Section headers may be stripped: then there is nothing to read.
     if (header->e_shoff == 0 || header->e_shentsize != sizeof(Elf64_Shdr))
@@ -225,52 +249,47 @@ static bool read_functions(const struct elf_file *file, const Elf64_Ehdr *header
         errno = ENOEXEC;
         return false;
     }
-    Elf64_Shdr *sections = read_table(file, count * sizeof *sections, header->e_shoff);
-    if (!sections)
+    struct table sections;
+    if (!table_read(file, count * sizeof(Elf64_Shdr), header->e_shoff, &sections))
         return false;
-    struct function_list list = {NULL, 0, 0, {NULL, NULL}};
-    bool complete = read_tables(file, sections, count, &list);
-    int saved = errno;
-    free(sections);
-    errno = saved;
+    struct function_list list = {0};
+    bool complete = read_tables(file, sections.bytes, count, &list);
+    table_deinit(&sections);
     if (!complete) {
-        function_list_deinit(&list);
+        table_deinit(&list.functions);
+        table_deinit(&list.names[0]);
+        table_deinit(&list.names[1]);
         return false;
     }
-    ret->functions = list.functions;
+    ret->functions = list.functions.bytes;
     ret->function_count = list.count;
     return true;
 }
 
-// For an entry that failed before its functions were read: one that is complete is never destroyed.
-static void entry_destroy(struct elf_entry *entry) {
-    int saved = errno;
-    free((void *)entry->elf.path);
-    free((void *)entry->elf.segments);
-    free(entry);
-    errno = saved;
-}
-
+// NULL with errno set on failure. May run in a signal handler.
 static struct elf_entry *entry_create(const char *path, const struct elf_file *file, const struct stat *status) {
-    struct elf_entry *entry = calloc(1, sizeof *entry);
+    size_t length = strnlen(path, PATH_MAX), size = sizeof(struct elf_entry) + length + 1;
+    struct elf_entry *entry = allocate(size);
     if (!entry)
         return NULL;
     Elf64_Ehdr header;
     entry->status = *status;
-    entry->elf.path = strdup(path);
-    if (!entry->elf.path || !read_header(file, &header) || !read_segments(file, &header, &entry->elf) ||
-        !read_functions(file, &header, &entry->elf)) {
-        entry_destroy(entry);
-        return NULL;
-    }
-    return entry;
+    memcpy(entry->path, path, length);
+    entry->elf.path = entry->path;
+    if (read_header(file, &header) && read_segments(file, &header, entry) && read_functions(file, &header, &entry->elf))
+        return entry;
+    give_back((void *)entry->elf.segments, entry->segments_size);
+    give_back(entry, size);
+    return NULL;
 }
 
+// May run in a signal handler.
 static bool same_file(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+// May run in a signal handler.
 static struct elf_entry *find_entry(const char *path, const struct stat *status) {
     for (struct elf_entry *entry = atomic_load(&entries); entry; entry = entry->next) {
         if (same_file(&entry->status, status) && strcmp(entry->elf.path, path) == 0)
@@ -279,6 +298,7 @@ static struct elf_entry *find_entry(const char *path, const struct stat *status)
     return NULL;
 }
 
+// May run in a signal handler.
 const struct memprot_elf *memprot_elf_read(const char *path) {
     struct stat status;
     if (stat(path, &status) < 0)

@@ -35,11 +35,12 @@ struct memprot_elf {
 /// Read an ELF file, or find it among those read before.
 ///
 /// Nothing in the file is trusted: what points outside of it is an error, what makes no sense is left out. A
-/// file that was replaced is read again. Not for signal handlers. Source: elf(5).
+/// file that was replaced is read again. May run in a signal handler. Source: elf(5).
 /// @return NULL with errno set: that of the failed call, or ENOEXEC for anything but a regular 64-bit ELF
 /// file.
 const struct memprot_elf *memprot_elf_read(const char *path);
 
+/// May run in a signal handler.
 /// @return The function, not an indirect one, whose bytes include @p address, or NULL.
 /// @param address Virtual address in the file.
 const struct memprot_elf_function *memprot_elf_find_function(const struct memprot_elf *elf, uint64_t address);

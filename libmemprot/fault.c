@@ -23,6 +23,7 @@
 #include "ranges.h"
 #include "record_instruction.h"
 #include "signal_calls.h"
+#include "suppression.h"
 #include "vector_register.h"
 #include "write_back.h"
 
@@ -130,6 +131,11 @@ void memprot_fault_report(struct memprot_record *record, const struct memprot_ru
     memprot_record_count(record);
     record->ruling = *ruling;
     int owner = memprot_record_owner(ruling, to ? to->describe(record, ruling->policy) : MEMPROT_OWNER_ANYONE);
+    // What a program asks about it is told, whoever else does not want to hear of it.
+    if (ruling->policy != MEMPROT_POLICY_ASK)
+        record->suppression = memprot_suppression_of(record);
+    if (record->suppression)
+        owner = MEMPROT_OWNER_LISTENERS;
     memprot_record_route(record, owner);
     memprot_record_publish(record);
     if (to)
@@ -295,6 +301,12 @@ static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay
     return overlay && recovers && recover(info, context, overlay, &ruling);
 }
 
+// A handler of somebody else's that may recover from faults of its own cannot know what this one means. May run in a
+// signal handler.
+static bool is_guard(const struct memprot_overlay *overlay) {
+    return overlay && overlay->backing == MEMPROT_BACKING_GUARD;
+}
+
 // May run in a signal handler.
 static void handle(int signal, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
@@ -326,7 +338,7 @@ static void handle(int signal, siginfo_t *info, void *opaque) {
     memprot_epoch_leave(token);
     self.inside = false;
     memprot_chain_send_held();
-    if (!resolved && memprot_chain_is_final(signal, context, frame))
+    if (!resolved && (is_guard(overlay) || memprot_chain_is_final(signal, context, frame)))
         memprot_fault_tell_death(info, context, overlay);
     memprot_key_rights_write(rights);
     if (!resolved)

@@ -19,6 +19,10 @@ struct redirection {
     bool unready;   // one of them was still being loaded, or could not be looked at
 };
 
+enum { MOST_LEFT_ALONE = 8 };
+static uintptr_t left_alone[MOST_LEFT_ALONE];
+static atomic_uint left_alone_count;
+
 static atomic_flag at_work = ATOMIC_FLAG_INIT;
 
 // Looked at in vain, one after the other, for an object whose slots were not filled yet. Whoever is at work counts.
@@ -38,6 +42,14 @@ static bool is_defined_where_it_lies(uintptr_t function) {
 
 static void after_fork_in_child(void) { atomic_flag_clear(&at_work); }
 
+void memprot_imports_leave_alone(uintptr_t code) {
+    unsigned at = atomic_load(&left_alone_count);
+    if (at < MOST_LEFT_ALONE) {
+        left_alone[at] = code;
+        atomic_store(&left_alone_count, at + 1);
+    }
+}
+
 void memprot_imports_prepare(struct memprot_import *imports, size_t count) {
     // Should it not be registered, what is loaded after a fork in the middle of this is not watched in the child.
     (void)pthread_atfork(NULL, NULL, after_fork_in_child);
@@ -56,6 +68,10 @@ static bool is_involved(const struct memprot_linkage *object, const struct redir
         uintptr_t original = atomic_load(&redirection->imports[i].original);
         if ((original && memprot_linkage_segment(object, original, 1, 0)) ||
             memprot_linkage_segment(object, redirection->imports[i].replacement, 1, 0))
+            return true;
+    }
+    for (unsigned i = 0; i < atomic_load(&left_alone_count); i++) {
+        if (memprot_linkage_segment(object, left_alone[i], 1, 0))
             return true;
     }
     return false;

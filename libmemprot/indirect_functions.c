@@ -25,7 +25,7 @@ struct resolved_object {
 static _Atomic(struct resolved_object *) objects;
 
 // Of several names for one implementation: memmove, which promises the most; then the public one, the strong one, the
-// shortest, the first of the alphabet.
+// shortest, the first of the alphabet. May run in a signal handler.
 static bool names_better(const struct memprot_elf_function *a, const struct memprot_elf_function *b) {
     bool a_moves = strcmp(a->name, "memmove") == 0, b_moves = strcmp(b->name, "memmove") == 0;
     if (a_moves != b_moves)
@@ -57,14 +57,20 @@ static struct resolved_object *resolve(const struct memprot_elf *elf, uintptr_t 
     return object;
 }
 
-static const struct resolved_object *resolved(const struct memprot_elf *elf, uintptr_t bias) {
+// NULL where nobody has asked about it. May run in a signal handler.
+static const struct resolved_object *known(const struct memprot_elf *elf, uintptr_t bias) {
     for (struct resolved_object *object = atomic_load(&objects); object; object = object->next) {
         if (object->elf == elf && object->bias == bias)
             return object;
     }
-    struct resolved_object *object = resolve(elf, bias);
+    return NULL;
+}
+
+static const struct resolved_object *resolved(const struct memprot_elf *elf, uintptr_t bias) {
+    const struct resolved_object *before = known(elf, bias);
+    struct resolved_object *object = before ? NULL : resolve(elf, bias);
     if (!object)
-        return NULL;
+        return before;
     // Two threads may resolve one object at once; the list then has it twice, which is harmless.
     object->next = atomic_load(&objects);
     while (!atomic_compare_exchange_weak(&objects, &object->next, object))
@@ -72,11 +78,13 @@ static const struct resolved_object *resolved(const struct memprot_elf *elf, uin
     return object;
 }
 
-bool memprot_indirect_function_find(const struct memprot_elf *elf, uintptr_t bias, uintptr_t pc,
-                                    struct memprot_indirect_function *ret) {
-    // It looks for the byte before, as for a return address.
-    uintptr_t start = (uintptr_t)_Unwind_FindEnclosingFunction((void *)(pc + 1));
-    const struct resolved_object *object = start ? resolved(elf, bias) : NULL;
+// May run in a signal handler.
+static uintptr_t start_of(uintptr_t pc) {
+    return (uintptr_t)_Unwind_FindEnclosingFunction((void *)(pc + 1)); // it looks for the byte before
+}
+
+// The best of those that start there. May run in a signal handler.
+static bool find_in(const struct resolved_object *object, uintptr_t start, struct memprot_indirect_function *ret) {
     const struct memprot_elf_function *best = NULL;
     for (size_t i = 0; object && i < object->count; i++) {
         const struct implementation *candidate = &object->implementations[i];
@@ -87,4 +95,17 @@ bool memprot_indirect_function_find(const struct memprot_elf *elf, uintptr_t bia
         return false;
     *ret = (struct memprot_indirect_function){best->name, start};
     return true;
+}
+
+bool memprot_indirect_function_find(const struct memprot_elf *elf, uintptr_t bias, uintptr_t pc,
+                                    struct memprot_indirect_function *ret) {
+    uintptr_t start = start_of(pc);
+    return start != 0 && find_in(resolved(elf, bias), start, ret);
+}
+
+// May run in a signal handler.
+bool memprot_indirect_function_find_known(const struct memprot_elf *elf, uintptr_t bias, uintptr_t pc,
+                                          struct memprot_indirect_function *ret) {
+    uintptr_t start = start_of(pc);
+    return start != 0 && find_in(known(elf, bias), start, ret);
 }

@@ -24,3 +24,8 @@ struct memprot_indirect_function {
 /// @return Whether there is one.
 bool memprot_indirect_function_find(const struct memprot_elf *elf, uintptr_t bias, uintptr_t pc,
                                     struct memprot_indirect_function *ret);
+
+/// As memprot_indirect_function_find(), for objects that it was asked about before; of others nothing is known. May run
+/// in a signal handler.
+bool memprot_indirect_function_find_known(const struct memprot_elf *elf, uintptr_t bias, uintptr_t pc,
+                                          struct memprot_indirect_function *ret);

@@ -74,6 +74,7 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->transferred = 0;
         record->ruling = (struct memprot_ruling){.policy = MEMPROT_POLICY_DIE};
         record->time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+        record->suppression = NULL;
         record->prot = -1;
         record->instruction_size = 0;
         record->value_size = 0;

@@ -17,6 +17,7 @@
 
 // Set once, before the program starts; read in the handler.
 static char **reporter_argv, **reporter_environment;
+static int reporter_stderr = STDERR_FILENO;
 
 enum { REPORTER_SECONDS = 20 };
 
@@ -24,6 +25,8 @@ void memprot_reporter_set(char **argv, char **environment) {
     reporter_environment = environment;
     reporter_argv = argv;
 }
+
+void memprot_reporter_write_to(int fd) { reporter_stderr = fd; }
 
 // Limits that the program set itself are no limits of the reporter. Runs in a forked child.
 static void lift_limits(void) {
@@ -45,6 +48,8 @@ static bool run_reporter(int fd) {
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        if (reporter_stderr != STDERR_FILENO)
+            dup2(reporter_stderr, STDERR_FILENO); // when the program has closed it, its standard error has to do
         if (fd == STDIN_FILENO ? fcntl(fd, F_SETFD, 0) == 0 : dup2(fd, STDIN_FILENO) >= 0)
             execve(reporter_argv[0], reporter_argv, reporter_environment);
         _exit(127);
@@ -71,8 +76,6 @@ bool memprot_reporter_hand(memprot_reporter_writer *write, const void *closure) 
     if (!reporter_argv)
         return false;
     out.fd = memprot_memory_file_open("memprot-crash", 0);
-    if (out.fd < 0 && (errno == EMFILE || errno == ENFILE) && close(STDIN_FILENO) == 0)
-        out.fd = memprot_memory_file_open("memprot-crash", 0); // in a place that a dying process needs least
     if (out.fd < 0)
         return false;
     write(&out, closure);
@@ -84,6 +87,7 @@ bool memprot_reporter_hand(memprot_reporter_writer *write, const void *closure) 
     bool told = lseek(out.fd, 0, SEEK_SET) == 0 && run_reporter(out.fd);
     sigprocmask(SIG_SETMASK, &before, NULL);
     close(out.fd);
+    errno = 0; // whatever has failed, it was no lack of descriptors
     return told;
 }
 
@@ -109,6 +113,8 @@ void memprot_reporter_tell_death(const struct memprot_record *record, bool owned
     if (!record)
         return;
     bool told = memprot_reporter_tell(record, context);
+    if (!told && (errno == EMFILE || errno == ENFILE) && close(STDIN_FILENO) == 0)
+        told = memprot_reporter_tell(record, context); // in a place that a dying process needs least
     if (told || (!owned && !reporter_argv))
         return;
     memprot_evidence_put_plainly(&out, record, owned);

@@ -19,9 +19,10 @@ struct loaded_object {
     uint64_t identity;
 };
 
-static const ElfW(Phdr) * segment_with(const struct dl_phdr_info *info, uintptr_t address, size_t size) {
+// May run in a signal handler.
+static const Elf64_Phdr *segment_with(const struct dl_phdr_info *info, uintptr_t address, size_t size) {
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        const Elf64_Phdr *segment = &info->dlpi_phdr[i];
         uintptr_t offset = address - (info->dlpi_addr + segment->p_vaddr);
         if (segment->p_type == PT_LOAD && offset < segment->p_memsz && size <= segment->p_memsz - offset)
             return segment;
@@ -29,11 +30,12 @@ static const ElfW(Phdr) * segment_with(const struct dl_phdr_info *info, uintptr_
     return NULL;
 }
 
+// May run in a signal handler.
 static uint64_t loaded_identity(const struct dl_phdr_info *info) {
     uint64_t identity = memprot_elf_identity_add(MEMPROT_ELF_IDENTITY_START, info->dlpi_phdr,
                                                  info->dlpi_phnum * sizeof *info->dlpi_phdr);
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *notes = &info->dlpi_phdr[i];
+        const Elf64_Phdr *notes = &info->dlpi_phdr[i];
         uintptr_t address = info->dlpi_addr + notes->p_vaddr;
         if (notes->p_type == PT_NOTE && segment_with(info, address, notes->p_filesz))
             identity = memprot_elf_identity_add(identity, (const void *)address, notes->p_filesz);
@@ -41,6 +43,7 @@ static uint64_t loaded_identity(const struct dl_phdr_info *info) {
     return identity;
 }
 
+// May run in a signal handler.
 static int visit_object(struct dl_phdr_info *info, size_t size, void *data) {
     (void)size;
     struct loaded_object *object = data;
@@ -60,11 +63,12 @@ static int visit_object(struct dl_phdr_info *info, size_t size, void *data) {
         ssize_t length = readlink("/proc/self/exe", object->path, sizeof object->path - 1);
         object->path[length < 0 ? 0 : length] = '\0';
     } else if (strlen(info->dlpi_name) < sizeof object->path) {
-        strcpy(object->path, info->dlpi_name);
+        memcpy(object->path, info->dlpi_name, strlen(info->dlpi_name) + 1);
     }
     return 1;
 }
 
+// May run in a signal handler.
 static void set_from_elf(const struct memprot_elf *elf, uint64_t address, struct memprot_symbol *ret) {
     const struct memprot_elf_function *function = memprot_elf_find_function(elf, address);
     *ret = (struct memprot_symbol){
@@ -107,6 +111,49 @@ bool memprot_symbol_find(uintptr_t pc, struct memprot_symbol *ret) {
     ret->library = same ? elf->path : info.dli_fname;
     ret->function = info.dli_sname;
     ret->offset = pc - (info.dli_sname ? (uintptr_t)info.dli_saddr : object.load_address);
+    return true;
+}
+
+#ifdef DLFO_STRUCT_HAS_EH_DBASE // the C library has _dl_find_object
+// dl_iterate_phdr(3) waits for a lock that is held by who waits for the interpreter, which the interrupted code may
+// have: a callback that is written in Python. May run in a signal handler.
+static bool find_object(struct loaded_object *object) {
+    struct dl_find_object found;
+    if (_dl_find_object((void *)object->pc, &found) != 0)
+        return false;
+    // Linkers put the headers at the start of what is loaded first.
+    const Elf64_Ehdr *header = found.dlfo_map_start;
+    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
+        return false;
+    struct dl_phdr_info info = {
+        .dlpi_addr = found.dlfo_link_map->l_addr,
+        .dlpi_name = found.dlfo_link_map->l_name,
+        .dlpi_phdr = (const Elf64_Phdr *)((uintptr_t)header + header->e_phoff),
+        .dlpi_phnum = header->e_phnum,
+    };
+    return visit_object(&info, sizeof info, object) != 0;
+}
+#else
+// May run in a signal handler.
+static bool find_object(struct loaded_object *object) {
+    (void)object;
+    return false;
+}
+#endif
+
+// May run in a signal handler.
+bool memprot_symbol_find_in_handler(uintptr_t pc, struct memprot_symbol *ret) {
+    *ret = (struct memprot_symbol){0};
+    struct loaded_object object = {.pc = pc};
+    if (!find_object(&object))
+        return false;
+    const struct memprot_elf *elf = memprot_elf_read(object.path);
+    if (!elf || elf->identity != object.identity)
+        return false;
+    set_from_elf(elf, pc - object.bias, ret);
+    struct memprot_indirect_function function;
+    if (!ret->function && memprot_indirect_function_find_known(elf, object.bias, pc, &function))
+        ret->function = function.name;
     return true;
 }
 

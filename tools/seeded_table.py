@@ -37,12 +37,12 @@ class Row(NamedTuple):
     def cells(self) -> list[str]:
         """The row of the table, in the order of its head."""
         verdict = self.verdict
-        said = verdict.said if verdict.classified else f"WRONG: {verdict.said or verdict.refused or 'nothing'}"
+        said = verdict.said if verdict.classified else f"NOT FOUND: {verdict.refused or verdict.said or 'nothing'}"
         if self.address_sanitizer is None:
             other = NOT_INSTRUMENTED if self.bug.language == "numba" else "not in this compiler"
         else:
             other = self.address_sanitizer or "nothing"
-        line = "named" if verdict.located else "WRONG"
+        line = "named" if verdict.located else "NOT NAMED"
         return [self.bug.name, self.bug.language, self.bug.title, " ".join(options(self.bug)), said, line, other]
 
     def data(self) -> dict[str, object]:
@@ -117,14 +117,19 @@ def main() -> int:
     found = rows(bugs, Console(stderr=True))
     if given.write:
         text = PAGE.read_text()
-        PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{markdown(found)}\n{END}", text, flags=re.DOTALL))
+        PAGE.write_text(
+            re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{markdown(found)}\n{END}", text, flags=re.DOTALL)
+        )
     elif given.json:
         print(json.dumps([row.data() for row in found], indent=2))
     else:
         table = Table(*HEAD)
+        table.columns[0].no_wrap = True
         for row in found:
             table.add_row(*row.cells(), style=None if row.verdict.found else "red")
         console = Console()
+        if not console.is_terminal:
+            console.width = 160
         console.print(table)
         console.print(score(found))
     return 0 if all(row.verdict.found for row in found) else 1

@@ -1,4 +1,7 @@
-"""Linux memory protection in Python: the public face."""
+"""Linux memory protection in Python: the public face.
+
+PYTEST_DONT_REWRITE: the package brings a plugin of pytest, and may be loaded before that.
+"""
 
 import sys
 from importlib import import_module

@@ -996,6 +996,35 @@ def fault_policy(policy: int, /) -> None:
     :raises ValueError: for another number.
     """
 
+def set_suppressions(
+    suppressions: list[tuple[int, int, tuple[tuple[str | None, str | None, str | None] | None, ...]]], /
+) -> None:
+    """Say which faults nobody is to hear of; those said before count no more.
+
+    What is read in handlers is kept until the process ends, so this is no call for loops.
+
+    :param suppressions: each with bits for kinds and accesses, as ``libmemprot/suppression.h`` numbers them, and frames
+        from the innermost outwards: None for any number of frames, or patterns of the library, the function and
+        Python's file, None for any.
+
+    Example:
+
+    >>> from memprot import _native
+    >>> _native.set_suppressions([(1, 2, ((None, "convolve*", None), None, (None, None, "app.py")))])
+    >>> _native.suppressed()
+    [0]
+    >>> _native.set_suppressions([])
+    """
+
+def suppressed() -> list[int]:
+    """For each of :func:`set_suppressions`, how many faults nobody was told of because of it.
+
+    >>> from memprot import _native
+    >>> _native.set_suppressions([])
+    >>> _native.suppressed()
+    []
+    """
+
 def fault_die(signal: int, /) -> NoReturn:
     """Die of a signal, whoever handles it.
 
@@ -1073,8 +1102,13 @@ def unraisable_hook(unraisable: Any, /) -> None:
 def set_drain(drain: Callable[[], object], /) -> None:
     """Register what is called in the main thread when records wait that will be raised nowhere."""
 
-def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
-    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
+def set_crash_reporter(argv: list[bytes], environment: list[bytes], stderr: int = 2, /) -> None:
+    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input.
+
+    :param argv: of the program.
+    :param environment: of the program.
+    :param stderr: the descriptor that is its standard error.
+    """
 
 def use_alternate_stacks() -> None:
     """Give the calling thread, and every one that is started from now on, a stack for signal handlers.

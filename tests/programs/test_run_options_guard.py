@@ -56,9 +56,7 @@ def test_guards_are_a_list(given: dict[str, Options], text: str, guards: tuple[s
 
 
 def test_each_option_reaches_the_run(given: dict[str, Options]) -> None:
-    seen = options(
-        given, "--sample=1000", "--quarantine", "64MiB", "--side", "turns", "--align", "64", "--follow"
-    )
+    seen = options(given, "--sample=1000", "--quarantine", "64MiB", "--side", "turns", "--align", "64", "--follow")
     assert (seen.sample, seen.quarantine, seen.side, seen.align, seen.follow) == (1000, 64 << 20, "turns", 64, True)
 
 
@@ -70,7 +68,10 @@ def test_thorough_turns_everything_on(given: dict[str, Options]) -> None:
 
 
 def test_what_is_given_beside_thorough_wins_wherever_it_stands(given: dict[str, Options]) -> None:
-    for arguments in (("--thorough", "--side", "right", "--guard", "mem"), ("--guard=mem", "--side=right", "--thorough")):
+    for arguments in (
+        ("--thorough", "--side", "right", "--guard", "mem"),
+        ("--guard=mem", "--side=right", "--thorough"),
+    ):
         seen = options(given, *arguments, "--quarantine", "0")
         assert (seen.guard, seen.side, seen.quarantine) == (("mem",), "right", 0)
 
@@ -78,7 +79,10 @@ def test_what_is_given_beside_thorough_wins_wherever_it_stands(given: dict[str, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--guard", "heap"), "nothing called 'heap' can be guarded; choose from numpy, raw, mem, obj, malloc, all, none."),
+        (
+            ("--guard", "heap"),
+            "nothing called 'heap' can be guarded; choose from numpy, raw, mem, obj, malloc, all, none.",
+        ),
         (("--guard", ""), "nothing called '' can be guarded; choose from"),
         (("--guard", "none,raw"), "none stands alone, not in 'none,raw'."),
         (("--sample", "0"), "0 is not in the range x>=1"),
@@ -97,7 +101,5 @@ def test_a_wrong_value_is_named_with_what_is_possible(arguments: tuple[str, ...]
 
 
 def test_without_guards_the_program_runs_and_nothing_is_said_of_arrays() -> None:
-    done = subprocess.run(
-        [*RUN, "--guard", "none", "-c", "print(6)"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*RUN, "--guard", "none", "-c", "print(6)"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "6\n", "memprot: no faults.\n")

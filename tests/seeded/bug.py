@@ -12,8 +12,8 @@ class Expected(NamedTuple):
     """What a report must say.
 
     Attributes:
-        distance: of the first byte: from the end of the block, from its start where it is negative, in a freed block from
-            its start; a range where the C library's functions choose, None where there is no block.
+        distance: of the first byte: from the end of the block; from its start where it is negative, and in a freed
+            block. A range where the C library's functions choose, None where there is no block.
         size: bytes of the access that lie where they must not; None where the compiler or the C library chooses.
     """
 

@@ -34,8 +34,11 @@ def build(folder: Path, *flags: str) -> Path:
         if source.suffix not in (".c", ".cpp", ".pyx") or needed(source.name):
             continue
         if source.suffix == ".pyx":
-            _compile(_translated(source, folder), folder / f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}",
-                     [f"-I{sysconfig.get_path('include')}", "-fopenmp", *flags])
+            _compile(
+                _translated(source, folder),
+                folder / f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}",
+                [f"-I{sysconfig.get_path('include')}", "-fopenmp", *flags],
+            )
         else:
             _compile(source, folder / f"{source.stem}.so", flags)
     return folder

@@ -12,6 +12,7 @@ from tests.seeded.bug import Bug
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 120
+REFUSED = 2  # what memprot exits with when it does not understand its options, or cannot do what they ask
 
 
 class Verdict(NamedTuple):
@@ -40,7 +41,7 @@ def under_memprot(bug: Bug, folder: Path) -> Verdict:
     report = folder / f"{bug.name}.json"
     report.unlink(missing_ok=True)
     done = memprot_run(folder, [bug.name], report, *options(bug))
-    if not report.exists():
+    if done.returncode == REFUSED and not report.exists():
         return Verdict(_last_line(done.stderr), "", False, False, [])
     faults = json.loads(report.read_text())["faults"]
     if not faults:

@@ -49,7 +49,7 @@ def unmap_behind_its_back(start: int, pages: int) -> None:
 
 @contextmanager
 def another_process_sees(content: Callable[[], bytes], expected: bytes) -> Iterator[None]:
-    """A child looks at shared memory again and again, until the block ends, and must find what is expected each time."""
+    """A child looks at shared memory until the block ends, and must find what is expected each time."""
     ended, end = os.pipe()
     child = os.fork()
     if child == 0:

@@ -13,10 +13,13 @@ import pytest
 import memprot
 from memprot import _native
 
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
 
 def modules() -> list[str]:
     found = pkgutil.walk_packages(memprot.__path__, "memprot.")
-    return ["memprot", *(name for _, name, _ in found if not name.endswith("__main__"))]
+    not_python = ("__main__", "memprot.libmemprot")  # the one runs, the other is the C core
+    return ["memprot", *(name for _, name, _ in found if not name.endswith(not_python))]
 
 
 def run(test: doctest.DocTest) -> None:
@@ -34,6 +37,14 @@ def test_examples_of_the_modules_run(name: str) -> None:
         pytest.skip("it has no example")
     for test in doctest.DocTestFinder().find(importlib.import_module(name)):
         run(test)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_examples_of_the_pages_run(page: Path) -> None:
+    text = page.read_text()
+    if ">>>" not in text:
+        pytest.skip("it has no example")
+    run(doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0))
 
 
 def manual() -> Iterator[ast.FunctionDef | ast.ClassDef]:

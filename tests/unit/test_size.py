@@ -26,7 +26,9 @@ def test_a_size_is_a_number_with_a_unit(text: int | str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "-1", "-1MiB", "1.5GiB", "64MB", "64 XiB", "1MiBMiB", "0x10", "1e6", "١", "1BB"])
+@pytest.mark.parametrize(
+    "text", ["", "MiB", "-1", "-1MiB", "1.5GiB", "64MB", "64 XiB", "1MiBMiB", "0x10", "1e6", "١", "1BB"]
+)
 def test_what_says_no_size_is_named_with_what_to_write(text: str) -> None:
     with pytest.raises(ValueError, match="is no amount of memory; write") as caught:
         parse_size(text)

@@ -43,6 +43,7 @@ PyObject *memprot_mapping_path(PyObject *mapping);
 /// @param[out] negative set when the number was below zero; ret is then its two's complement.
 /// @return 0, or -1 with a Python exception set that names the parameter.
 int memprot_as_number(const char *function, const char *parameter, PyObject *object, int *negative, uint64_t *ret);
+int memprot_add_suppressions(PyObject *module);
 int memprot_add_symbols(PyObject *module);
 int memprot_add_exit(PyObject *module);
 int memprot_add_interpose(PyObject *module);

@@ -6,6 +6,7 @@
 #include "place.h"
 
 #include "fault.h"
+#include "suppression.h"
 
 #include <errno.h>
 #include <string.h>
@@ -137,6 +138,11 @@ static PyObject *decided(struct memprot_record *record, PyObject *row) {
 }
 
 static int take_over(struct memprot_record *record, PyObject *list) {
+    if (record->suppression) {
+        atomic_fetch_add_explicit(&record->suppression->matched, 1, memory_order_relaxed);
+        memprot_record_free(record);
+        return 0;
+    }
     bool asks = record->ruling.policy == MEMPROT_POLICY_ASK;
     PyObject *item = record_as_tuple(record);
     if (asks)

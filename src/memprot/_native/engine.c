@@ -5,6 +5,7 @@
 #include "delivery.h"
 
 #include "epoch.h"
+#include "imports.h"
 #include "kernel_calls.h"
 
 #include <pthread.h>
@@ -154,6 +155,7 @@ static void forget_python(void) {
 }
 
 int memprot_add_engine(PyObject *module) {
+    memprot_imports_leave_alone((uintptr_t)memprot_add_engine);
     memprot_fault_prepare();
     memprot_fault_set_hooks(&memprot_delivery_hooks);
     if (Py_AtExit(forget_python) < 0) {

@@ -36,6 +36,7 @@ static int execute(PyObject *module) {
         memprot_add_region,
         memprot_add_region_access,
         memprot_add_scope,
+        memprot_add_suppressions,
         memprot_add_symbols,
         memprot_add_unraised,
     };

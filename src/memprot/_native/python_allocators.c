@@ -1,7 +1,8 @@
 // Guarded blocks of Python itself: the allocators of its three domains (PEP 445) served from guard pools.
 //
-// Our functions take the place of Python's once, in all domains at a time, and stay: a block is freed by what it is, not
-// by which domain it is given to or what is enabled then. Those from before stay with Python's own functions forever.
+// Our functions take the place of Python's once, in all domains at a time, and stay: a block is freed by what it is,
+// not by which domain it is given to or what is enabled then. Those from before stay with Python's own functions
+// forever.
 #include "critical_section.h"
 #include "docstrings.h"
 #include "engine.h"
@@ -30,10 +31,15 @@ static struct domain mem = {.number = PYMEM_DOMAIN_MEM, .owner = MEMPROT_GUARD_M
 static struct domain obj = {.number = PYMEM_DOMAIN_OBJ, .owner = MEMPROT_GUARD_OBJ};
 
 // Raw memory is allocated without the interpreter too, and by threads of other interpreters, for which the stacks would
-// have to look through lists that are changed meanwhile.
+// have to look through lists that are changed meanwhile. Without the global lock a thread that waits for the stacks
+// lets itself be stopped, which nobody expects of an allocation.
 static uint32_t python_stack(void) {
+#ifdef Py_GIL_DISABLED
+    return 0;
+#else
     PyThreadState *bound = PyGILState_GetThisThreadState();
     return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
+#endif
 }
 
 static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
@@ -97,8 +103,8 @@ static void *domain_realloc(struct domain *domain, void *block, size_t size) {
     return fresh;
 }
 
-// The context that Python hands over is ignored, so that ours may carry the original's: while Python copies the structure
-// field by field, a thread without the interpreter meets any mix of both, and each mix works.
+// The context that Python hands over is ignored, so that ours may carry the original's: while Python copies the
+// structure field by field, a thread without the interpreter meets any mix of both, and each mix works.
 #define FUNCTIONS(domain)                                                                                              \
     static void *domain##_malloc(void *context, size_t size) {                                                         \
         (void)context;                                                                                                 \

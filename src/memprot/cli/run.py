@@ -9,11 +9,14 @@ from click.core import ParameterSource
 from memprot.prot import PAGE_SIZE
 from memprot.run import executable, launch, native, stderr
 from memprot.run.options import GUARDS, Guard, OnFault, Options, Side
+from memprot.run.suppressions import SuppressionsError, read
 from memprot.size import parse_part_of_memory
 
 __all__ = ["command"]
 
 _PROGRAM = "memprot.program"
+_SUPPRESSIONS_VARIABLE = "MEMPROT_SUPPRESSIONS"
+_MAY_LACK_VALUE = ("gen_suppressions",)  # it has one only where it stands in the same word, behind "="
 _NAMED = "memprot.named"
 _FORMS = "(SCRIPT | -m MODULE | -c CODE | - | EXECUTABLE)"
 
@@ -41,7 +44,7 @@ class _RunCommand(click.Command):
         return {
             name
             for parameter in self.params
-            if isinstance(parameter, click.Option) and not parameter.is_flag
+            if isinstance(parameter, click.Option) and not parameter.is_flag and parameter.name not in _MAY_LACK_VALUE
             for name in parameter.opts
         }
 
@@ -174,6 +177,22 @@ def _part_of_memory(context: click.Context, parameter: click.Parameter, given: s
     show_default=True,
     help="The exit status when a fault was seen though the program ended with 0.",
 )
+@click.option(
+    "--suppressions",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(dir_okay=False),
+    help="Tell nobody of the faults that this file names; several files may be given, and more in MEMPROT_SUPPRESSIONS, "
+    "with colons between them.",
+)
+@click.option(
+    "--gen-suppressions",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="-",
+    help="Behind each report print what would suppress it, or with --gen-suppressions=FILE add it to a file.",
+)
 @click.option("--quiet", is_flag=True, help="Print fault reports only, no summary.")
 @click.pass_context
 def command(
@@ -188,6 +207,8 @@ def command(
     follow: bool,
     json_path: str | None,
     error_exitcode: int,
+    files: tuple[str, ...],
+    gen_suppressions: str | None,
     quiet: bool,
 ) -> None:
     """Run a Python program with guards at the ends of its memory, and name what breaks it.
@@ -207,9 +228,10 @@ def command(
     if not program:
         raise click.UsageError(f"There is no program to run: give one of {_FORMS}.", context)
     path = None if json_path is None else _document_path(json_path)
-    options = Options(
-        on_fault, side, error_exitcode, quiet, path, align or 0, guard, sample, quarantine, follow
-    )
+    options = Options(on_fault, side, error_exitcode, quiet, path, align or 0, guard, sample, quarantine, follow)
+    options.suppressions = _suppression_files(files, context)
+    if gen_suppressions is not None:
+        options.gen_suppressions = _place_of_suppressions(gen_suppressions)
     if thorough:
         _make_thorough(options, context)
     try:
@@ -228,6 +250,31 @@ def _make_thorough(options: Options, context: click.Context) -> None:
     for name, value in _THOROUGH.items():
         if context.get_parameter_source(name) is ParameterSource.DEFAULT:
             setattr(options, name, value)
+
+
+def _suppression_files(given: tuple[str, ...], context: click.Context) -> tuple[str, ...]:
+    """Those of the environment first, all of them absolute, as the program may change its working directory."""
+    inherited = filter(None, os.environ.get(_SUPPRESSIONS_VARIABLE, "").split(os.pathsep))
+    paths = tuple(os.path.abspath(path) for path in (*inherited, *given))
+    try:
+        read(paths)
+    except SuppressionsError as error:
+        raise click.UsageError(str(error), context) from error
+    return paths
+
+
+def _place_of_suppressions(given: str) -> str:
+    if given == "-":
+        return given
+    path = os.path.abspath(given)
+    try:
+        with open(path, "a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise click.BadParameter(
+            f"{given!r} cannot be written: {error.strerror}; name another file.", param_hint="--gen-suppressions"
+        ) from error
+    return path
 
 
 def _document_path(given: str) -> str:

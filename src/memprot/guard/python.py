@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import _tracemalloc
+from typing import Final
 
 import memprot._native as _native
 from memprot.guard.counts import counts_of
 from memprot.guard.settings import OWNERS, Settings, Target
+
+# The collector keeps bits of its own in the addresses of objects, whatever else may lie at odd ones.
+_LEAST_OF_OBJECTS: Final = 16
 
 _taken = False
 
@@ -14,7 +18,8 @@ _taken = False
 def enable(target: Target, settings: Settings) -> None:
     """Serve new blocks of a domain from guard pools.
 
-    ``"raw"`` is what Python allocates without holding the interpreter, ``"mem"`` buffers, ``"obj"`` objects.
+    ``"raw"`` is what Python allocates without holding the interpreter and every block above 512 bytes, ``"mem"``
+    buffers, ``"obj"`` objects and some buffers. Objects are aligned to 16 bytes at least.
 
     :raises RuntimeError: tracemalloc is on, or this Python's objects have to stay with its own allocator.
 
@@ -27,6 +32,8 @@ def enable(target: Target, settings: Settings) -> None:
     # Its stop() puts back the functions that it found, which could not free what ours have handed out meanwhile.
     if not _taken and _tracemalloc.is_tracing():
         raise RuntimeError("tracemalloc is on, and would take the guards' functions away at its stop; start it later")
+    if target == "obj":
+        settings = settings._replace(align=max(settings.align, _LEAST_OF_OBJECTS))
     _native.allocator_enable(OWNERS.index(target), *settings)
     _taken = True
 

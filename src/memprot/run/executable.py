@@ -30,14 +30,14 @@ class MissingError(Exception):
 
 
 def find(name: str) -> str:
-    """The path of a program, as execvp finds it; a script's name stays as it is.
+    """The path of a program, as execvp finds it; the name of what Python runs stays as it is.
 
     Args:
         name: as it was typed behind ``--``.
 
     Returns:
-        *name* where there is such a file, or where it is one that only Python would look for; else the first
-        executable file of that name in PATH.
+        *name* where it is that of a file that Python runs, or has a slash; else the first executable file of that
+        name in PATH, and where there is none, *name* again when there is such a file here.
 
     Raises:
         MissingError: there is none.
@@ -47,14 +47,18 @@ def find(name: str) -> str:
     >>> find("sh") in {"/bin/sh", "/usr/bin/sh"}
     True
     """
-    if name.startswith("-") or os.path.exists(name) or name.endswith(_PYTHON_ENDINGS):
+    if name.startswith("-") or name.endswith(_PYTHON_ENDINGS) or _is_for_python(name):
         return name
     if "/" in name:
+        if os.path.exists(name):
+            return name
         raise MissingError(f"There is no program {name!r}.")
     for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
+    if os.path.exists(name):
+        return name
     raise MissingError(f"There is no program {name!r}, neither here nor in PATH.")
 
 
@@ -105,6 +109,12 @@ def why_unguarded(path: str) -> str | None:
             return "it is neither an ELF file nor a script that names its interpreter"
         path = interpreter[0]
     return "its interpreter is a script of a script of a script"
+
+
+def _is_for_python(name: str) -> bool:
+    if os.path.isdir(name):
+        return os.path.exists(os.path.join(name, "__main__.py"))
+    return os.path.exists(name) and not is_executable(name)
 
 
 def _start_of(path: str) -> bytes | None:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
     from memprot.faults.document import Json
     from memprot.faults.record import FaultRecord
+    from memprot.run.suppressions import Suppression
 
 __all__ = ["Journal"]
 
 
 class Journal:
-    """Writes ``{"schema": 1, "argv": [...], "exit": ..., "guarded": {...}, "faults": [...]}``.
+    """Writes ``{"schema": 1, "argv": [...], "exit": ..., "guarded": {...}, "suppressed": [...], "faults": [...]}``.
 
     Args:
         path: of the document, absolute.
@@ -52,10 +53,15 @@ class Journal:
         """The document up to the exit status."""
         return f'{{"schema": 1,\n "argv": {json_text(list(self.argv))},\n "exit": '.encode()
 
-    def set(self, guarded: Mapping[str, Mapping[str, int]], faults: Iterable[tuple[FaultRecord, int]]) -> None:
+    def set(
+        self,
+        guarded: Mapping[str, Mapping[str, int]],
+        faults: Iterable[tuple[FaultRecord, int]],
+        suppressed: Iterable[tuple[Suppression, int]] = (),
+    ) -> None:
         """Take in what is known now; nothing is written."""
         texts = [self._text(record, count) for record, count in faults]
-        self.body = _body(guarded, texts)
+        self.body = _body(guarded, texts, suppressed)
         self.listed = bool(texts)
 
     def _text(self, record: FaultRecord, count: int) -> str:
@@ -83,11 +89,15 @@ class Journal:
             _native.write_document(self.path, self.head + b"null" + self.body + b"]}\n")
 
 
-def _body(guarded: Mapping[str, Mapping[str, int]], faults: list[str]) -> bytes:
+def _body(
+    guarded: Mapping[str, Mapping[str, int]], faults: list[str], suppressed: Iterable[tuple[Suppression, int]] = ()
+) -> bytes:
     counts: dict[str, Json] = {"numpy": {"arrays": 0, "bytes": 0}}
     counts.update((target, dict(numbers)) for target, numbers in guarded.items())
     listed = "".join(f"{',' if i else ''}\n  {text}" for i, text in enumerate(faults))
-    return f',\n "guarded": {json_text(counts)},\n "faults": [{listed}'.encode()
+    known: Json = [{"name": one.name, "place": one.place, "count": count} for one, count in suppressed]
+    head = f',\n "guarded": {json_text(counts)},\n "suppressed": {json_text(known)},\n "faults": ['
+    return f"{head}{listed}".encode()
 
 
 def _is_regular_or_new(path: str) -> bool:

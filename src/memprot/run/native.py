@@ -7,7 +7,9 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-from memprot.run import executable, journal, preload, stderr
+import memprot._native as _native
+from memprot.run import executable, journal, stderr
+from memprot.run.launch import FOLLOW
 from memprot.run.options import Options
 from memprot.run.reporter import command
 
@@ -15,6 +17,7 @@ __all__ = ["CannotStartError", "launch"]
 
 _ACTIVATION = "MEMPROT_PROGRAM"
 _SEPARATOR = "\x1f"
+_LIBRARY = os.path.join(os.path.dirname(os.path.abspath(_native.__file__)), "libmemprot_malloc.so")
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells have them
 _SHELL = "/bin/sh"
 
@@ -59,8 +62,8 @@ def launch(options: Options, path: str, program: list[str]) -> NoReturn:
         stderr.say(f"memprot: {program[0]} runs as it is, without guards: {why}.\n")
     if options.json is not None:
         _begin_document(options.json, program)
-    if why is None and "malloc" in options.guard:
-        environment = preload.environment(options, environment) | {_ACTIVATION: _activation(options)}
+    if why is None and options.guard:
+        environment = _guarded(options, environment)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     # Python ignores these for itself, and what is ignored stays so in the next program.
@@ -94,6 +97,16 @@ def _environment_as_given() -> dict[str, str]:
         if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
             del environment["LC_CTYPE"]
     return environment
+
+
+def _guarded(options: Options, environment: dict[str, str]) -> dict[str, str]:
+    if not os.path.exists(_LIBRARY):
+        return environment
+    preload = ":".join(filter(None, (_LIBRARY, environment.get("LD_PRELOAD"))))
+    result = environment | {"LD_PRELOAD": preload, _ACTIVATION: _activation(options)}
+    if options.follow:
+        result[FOLLOW] = str(os.getpid())
+    return result
 
 
 def _activation(options: Options) -> str:

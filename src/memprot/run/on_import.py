@@ -46,9 +46,11 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name not in self.names:
             return None
-        for finder in sys.meta_path:
+        # Those before have been asked; one of them may be another listener, who is asking.
+        at = sys.meta_path.index(self) if self in sys.meta_path else -1
+        for finder in sys.meta_path[at + 1 :]:
             find_spec = getattr(finder, "find_spec", None)
-            if finder is self or find_spec is None:
+            if find_spec is None:
                 continue
             spec: ModuleSpec | None = find_spec(name, path, target)
             if spec is not None:
@@ -58,9 +60,13 @@ class _Finder:
 
     def _listen(self, spec: ModuleSpec) -> None:
         loader = spec.loader
+        of_another_listener = vars(loader).get("exec_module")
 
         def exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # type: ignore[union-attr]
+            if of_another_listener is None:
+                del loader.exec_module  # type: ignore[union-attr]
+            else:
+                loader.exec_module = of_another_listener  # type: ignore[union-attr, method-assign]
             loader.exec_module(module)  # type: ignore[union-attr]
             self._fire()
 

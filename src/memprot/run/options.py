@@ -22,7 +22,7 @@ class Options:
     Attributes:
         on_fault: what becomes of a fault that can be survived: ``raise``, ``log`` or ``abort``.
         guard: whose blocks are guarded.
-        side: which end of a block lies at its guard: ``right``, ``left``, one of them at ``random``, or both by ``turns``.
+        side: which end of a block lies at its guard: ``right``, ``left``, one of them at ``random``, both by ``turns``.
         align: what the address of each block is a multiple of; 0 for what the allocator promises.
         sample: one block of so many is guarded.
         quarantine: how many bytes of freed blocks stay inaccessible.
@@ -30,6 +30,9 @@ class Options:
         quiet: whether only fault reports are printed.
         json: absolute path of the document; None for none.
         follow: whether the programs that this one starts are run under memprot too.
+        suppressions: absolute paths of the files that say which faults are not told.
+        gen_suppressions: where a suppression of each fault is written: ``-`` for standard error, or an absolute path; None
+            for nowhere.
 
     >>> options = Options(json="/tmp/a report.json", quiet=True)
     >>> Options.from_text(options.as_text(flags=0))[0].json
@@ -40,6 +43,7 @@ class Options:
         "align",
         "error_exitcode",
         "follow",
+        "gen_suppressions",
         "guard",
         "json",
         "on_fault",
@@ -47,6 +51,7 @@ class Options:
         "quiet",
         "sample",
         "side",
+        "suppressions",
     )
 
     def __init__(
@@ -61,6 +66,8 @@ class Options:
         sample: int = 1,
         quarantine: int = 0,
         follow: bool = False,
+        suppressions: tuple[str, ...] = (),
+        gen_suppressions: str | None = None,
     ) -> None:
         self.on_fault = on_fault
         self.guard = guard
@@ -72,6 +79,8 @@ class Options:
         self.quiet = quiet
         self.json = json
         self.follow = follow
+        self.suppressions = suppressions
+        self.gen_suppressions = gen_suppressions
 
     def as_text(self, flags: int) -> str:
         """One line that needs no module to be read again.
@@ -83,8 +92,8 @@ class Options:
         for name in self.__slots__:
             value = getattr(self, name)
             if value is not None:
-                text = ",".join(value) if isinstance(value, tuple) else str(value)
-                words.append(f"{name}={text.replace('%', '%25').replace(_SEPARATOR, '%1f')}")
+                text = ",".join(_quoted(one, ",") for one in value) if isinstance(value, tuple) else str(value)
+                words.append(f"{name}={_quoted(text, _SEPARATOR)}")
         return _SEPARATOR.join(words)
 
     @staticmethod
@@ -94,12 +103,20 @@ class Options:
         options = Options()
         for word in words:
             name, _, text = word.partition("=")
-            setattr(options, name, _READ.get(name, str)(text.replace("%1f", _SEPARATOR).replace("%25", "%")))
+            setattr(options, name, _READ.get(name, str)(_unquoted(text, _SEPARATOR)))
         return options, sys.orig_argv[1 + int(flags) :]
 
 
+def _quoted(text: str, separator: str) -> str:
+    return text.replace("%", "%25").replace(separator, f"%{ord(separator):02x}")
+
+
+def _unquoted(text: str, separator: str) -> str:
+    return text.replace(f"%{ord(separator):02x}", separator).replace("%25", "%")
+
+
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split(",")) if text else ()
+    return tuple(_unquoted(word, ",") for word in text.split(",")) if text else ()
 
 
 # How an option that is no str is read.
@@ -111,4 +128,5 @@ _READ: dict[str, Callable[[str], object]] = {
     "quarantine": int,
     "quiet": "True".__eq__,
     "sample": int,
+    "suppressions": _words,
 }

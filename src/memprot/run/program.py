@@ -6,6 +6,7 @@ import posix
 import sys
 
 import memprot._native as _native
+from memprot.run import session as sessions
 from memprot.run import stderr
 from memprot.run.neighbours import keep_in_front
 from memprot.run.on_import import when_imported
@@ -44,7 +45,14 @@ def start(activation: str) -> None:
     b'6\\n'
     """
     options, argv = Options.from_text(activation)
-    session = Session(options, argv)
+    is_child = options.follow and os.environ.get("MEMPROT_FOLLOW") != str(os.getpid())
+    if is_child:
+        argv = sys.orig_argv[1:]
+        options.error_exitcode = 0
+        options.json = None if options.json is None else f"{options.json}.{os.getpid()}"
+    session = sessions.current = Session(options, argv)
+    if is_child:
+        session.whose = f"memprot: in process {os.getpid()}, {' '.join(argv[:2]):.60}:\n"
     session.prepare()
     _watch_end(session)
     try:
@@ -65,6 +73,7 @@ def _start_engine(session: Session) -> None:
     engine.set_policy("discard" if on_fault == "log" else on_fault)
     _native.use_alternate_stacks()  # behind whatever looks at mappings, whose descriptor it closes
     engine.add_listener(session.hear)
+    _suppress(session)
     keep_in_front(engine.reinstall)
     for target in session.options.guard:
         if target == "numpy":
@@ -73,6 +82,19 @@ def _start_engine(session: Session) -> None:
             _guard(session, target)
     session.drain = engine.drain
     session.running = True
+
+
+def _suppress(session: Session) -> None:
+    if not session.options.suppressions:
+        return
+    from memprot.run.suppressed import suppress
+    from memprot.run.suppressions import SuppressionsError
+
+    try:
+        session.suppressed = suppress(session.options.suppressions)
+    except SuppressionsError as error:  # it could be read a moment ago
+        session.options.suppressions = ()
+        stderr.say(f"memprot: nothing is suppressed: {error}\n")
 
 
 def _guard(session: Session, target: Guard) -> None:

@@ -14,15 +14,19 @@ from memprot.run.summary import summary
 # What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from memprot.faults.record import FaultRecord
     from memprot.run.folding import Folding
     from memprot.run.options import Options
+    from memprot.run.suppressions import Suppression
 
 __all__ = ["Session"]
 
 _FOUND_WITHOUT_SIGNAL = 0
+
+# That of this process, where `memprot run` has started the program.
+current: Session | None = None
 
 
 class Session:
@@ -33,9 +37,16 @@ class Session:
         argv: the program and its arguments as the user typed them.
 
     Attributes:
+        whose: what stands before a report: nothing, or a line that names a process which another one under
+            memprot has started. Such a process sums up nothing when there is nothing to tell.
         running: whether the engine runs, so that there is something to sum up.
         drain: makes the engine tell what it has not told yet.
+<<<<<<< HEAD
+=======
+        suppressed: the suppressions, each with how many faults it kept from being told.
+>>>>>>> main
         guarded: what was guarded so far, by target.
+        tells: whether reports go to standard error; pytest's plugin tells them itself.
 
     >>> from memprot.run.options import Options
     >>> session = Session(Options(quiet=True), ["app.py"])
@@ -47,13 +58,17 @@ class Session:
         self.options = options
         self.pid = os.getpid()
         self.journal = None if options.json is None else Journal(options.json, argv)
+        self.whose = ""
         self.running = False
+        self.tells = True
         self.drain: Callable[[], object] = _nothing
+        self.suppressed: Callable[[], Sequence[tuple[Suppression, int]]] = tuple
         self.guarded: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self.faults: Folding | None = None
         self._lock = RLock()
         self._cannot_write = False
         self._untold: list[FaultRecord] = []
+        self._blocks: set[str] = set()
         self._why_untold: Exception | None = None
         # A child made while another thread tells a fault would wait for ever for locks of that thread:
         # this one and Python's locks of imports.
@@ -92,14 +107,37 @@ class Session:
             self.faults = Folding()
         record = self._untold.pop(0)
         is_new = self.faults.add(record)
-        if is_new:
+        if is_new and self.tells:
             color = wants_color(stderr.is_terminal(), os.environ)
             ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
-            stderr.say(render(record, self.options.on_fault, ink))
+            stderr.say(self.whose + render(record, self.options.on_fault, ink))
+            self._generate(record)
         total = self.faults.total
         # Those that are only counted are written now and then: a killed program leaves nearly all.
         if os.getpid() == self.pid and (is_new or total & (total - 1) == 0):
             self._write(record)
+
+    def _generate(self, record: FaultRecord) -> None:
+        """Write what would suppress a fault; what the program dies of nothing can."""
+        path = self.options.gen_suppressions
+        if path is None or not (record.recovered or record.signal == _FOUND_WITHOUT_SIGNAL):
+            return
+        from memprot.run.suppression_block import suppression_block
+
+        block = suppression_block(record)
+        if block in self._blocks:
+            return
+        self._blocks.add(block)
+        if path == "-":
+            stderr.say(block)
+            return
+        try:
+            with open(path, "a+", encoding="utf-8") as file:
+                file.seek(0)
+                if block not in file.read():
+                    file.write(block)
+        except (OSError, UnicodeDecodeError) as error:
+            stderr.say(f"memprot: this suppression cannot be added to {path!r} ({error}):\n{block}")
 
     def _tell_rest(self) -> None:
         self._tell()
@@ -116,7 +154,7 @@ class Session:
         """
         journal = self.journal
         if journal is not None:
-            journal.set(self.guarded(), () if self.faults is None else self.faults)
+            journal.set(self.guarded(), () if self.faults is None else self.faults, self.suppressed())
         _native.set_exit(
             pid=self.pid,
             path=None if journal is None else journal.path,
@@ -146,13 +184,20 @@ class Session:
             self._die(number)
 
     def _summary(self) -> str:
-        if self.options.quiet or not self.running:
+        if self.options.quiet or not self.running or (self.whose and not self.total):
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
         counts = self.guarded()
         guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
         refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
-        return summary(self.total, distinct, guarded, refusals)
+        return self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
+
+    def _last_words_of_suppressions(self) -> str:
+        if not self.options.suppressions:
+            return ""
+        from memprot.run.suppressed import last_words
+
+        return last_words(self.suppressed())
 
     def _write(self, record: FaultRecord) -> None:
         self.prepare()

@@ -1,0 +1,88 @@
+"""The block of a suppressions file that matches one fault."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from memprot.faults.origin import program_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from memprot.faults.record import FaultRecord, NativeFrame, PythonFrame
+
+__all__ = ["suppression_block"]
+
+_NATIVE_FRAMES = 3
+_PACKAGES = "/site-packages/"
+
+
+def suppression_block(record: FaultRecord) -> str:
+    """The lines that suppress a fault and those like it, as :mod:`memprot.run.suppressions` reads them.
+
+    Args:
+        record: a fault that the program has survived.
+
+    >>> from memprot.faults.record import FaultRecord, FaultThread, PythonFrame
+    >>> frames = (PythonFrame("/home/me/app.py", 12, "main"),)
+    >>> thread = FaultThread(7, "main")
+    >>> record = FaultRecord("overflow", "write", 8, 4096, 0, True, 11, None, frames, (), thread, None)
+    >>> print(suppression_block(record), end="")
+    suppression: overflow of main in app.py
+        kind: overflow
+        access: write
+        ...
+        function: main  file: /home/me/app.py
+    """
+    frames: list[str] = []
+    for line in (*_native_lines(record), *_python_lines(record)):
+        if line != "..." or frames[-1:] != ["..."]:
+            frames.append(line)
+    lines = [f"kind: {record.kind}", f"access: {record.access}", *frames]
+    return "\n    ".join([f"suppression: {_name(record)}", *lines]) + "\n"
+
+
+def _name(record: FaultRecord) -> str:
+    own = program_frame(record.python) if record.python else None
+    frame = own or (record.python[0] if record.python else None)
+    if frame is not None:
+        return _literal(f"{record.kind} of {frame.function} in {os.path.basename(frame.file)}", keep=" ")
+    native = next((frame.function for frame in record.native if frame.function), None)
+    return f"{record.kind} of {_literal(native or 'an unknown function')}"
+
+
+def _native_lines(record: FaultRecord) -> Iterator[str]:
+    for frame in record.native[:_NATIVE_FRAMES]:
+        yield _native_line(frame)
+    yield "..."
+
+
+def _native_line(frame: NativeFrame) -> str:
+    # A library whose file is not the one that was loaded any more has no names in a handler.
+    if frame.library is None or frame.source is None:
+        return "..."
+    library = f"library: {_literal(os.path.basename(frame.library))}"
+    return library if frame.function is None else f"{library}  function: {_literal(frame.function)}"
+
+
+def _python_lines(record: FaultRecord) -> Iterator[str]:
+    frames = record.python or ()
+    own = program_frame(frames)
+    for at, frame in enumerate(frames):
+        if at == 0 or frame is own:
+            yield _python_line(frame)
+        elif own is not None and at < frames.index(own):
+            yield "..."
+
+
+def _python_line(frame: PythonFrame) -> str:
+    file = frame.file
+    if _PACKAGES in file:
+        file = f"*{_PACKAGES}{file.rpartition(_PACKAGES)[2]}"
+    return f"function: {_literal(frame.function)}  file: {_literal(file)}"
+
+
+def _literal(text: str, keep: str = "") -> str:
+    """A pattern of one word that matches the text: what a file cannot hold, or would read otherwise, becomes ``?``."""
+    return "".join(c if c in keep or (c.isprintable() and not c.isspace()) else "?" for c in text) or "*"
