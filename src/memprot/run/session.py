@@ -41,10 +41,7 @@ class Session:
             memprot has started. Such a process sums up nothing when there is nothing to tell.
         running: whether the engine runs, so that there is something to sum up.
         drain: makes the engine tell what it has not told yet.
-<<<<<<< HEAD
-=======
         suppressed: the suppressions, each with how many faults it kept from being told.
->>>>>>> main
         guarded: what was guarded so far, by target.
         tells: whether reports go to standard error; pytest's plugin tells them itself.
 
