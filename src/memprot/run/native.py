@@ -103,7 +103,8 @@ def _guarded(options: Options, environment: dict[str, str]) -> dict[str, str]:
     if not os.path.exists(_LIBRARY):
         return environment
     preload = ":".join(filter(None, (_LIBRARY, environment.get("LD_PRELOAD"))))
-    result = environment | {"LD_PRELOAD": preload, _ACTIVATION: _activation(options)}
+    settings = f"sample={options.sample} side={options.side} align={options.align or 16} quarantine={options.quarantine}"
+    result = environment | {"LD_PRELOAD": preload, "MEMPROT_MALLOC": settings, _ACTIVATION: _activation(options)}
     if options.follow:
         result[FOLLOW] = str(os.getpid())
     return result
