@@ -1452,6 +1452,13 @@ def guard_statistics(owner: int, /) -> dict[str, int]:
     :raises ValueError: there is no such owner.
     """
 
+def guard_refusal(owner: int, /) -> int:
+    """Why a block of theirs was not guarded, the last time: an ``enum memprot_guard_refusal``; 0 when each was.
+
+    :param owner: an ``enum memprot_guard_owner``.
+    :raises ValueError: there is no such owner.
+    """
+
 def guard_quarantine(limit: int, /) -> None:
     """Keep freed blocks inaccessible, the youngest of so many bytes; those that are too many now are given back.
 

@@ -8,6 +8,7 @@ from _thread import RLock
 import memprot._native as _native
 from memprot.run import stderr
 from memprot.run.journal import Journal
+from memprot.run.options import GUARDS
 from memprot.run.summary import summary
 
 # What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
@@ -183,8 +184,11 @@ class Session:
         if self.options.quiet or not self.running or (self.whose and not self.total):
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
-        guarded = self.guarded().get("numpy", {}) if "numpy" in self.options.guard else None
-        return self.whose + summary(self.total, distinct, guarded) + self._last_words_of_suppressions()
+        counts = self.guarded()
+        guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
+        refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
+        words = summary(self.total, distinct, guarded, refusals)
+        return self.whose + words + self._last_words_of_suppressions()
 
     def _last_words_of_suppressions(self) -> str:
         if not self.options.suppressions:
