@@ -38,10 +38,7 @@ class Session:
     Attributes:
         running: whether the engine runs, so that there is something to sum up.
         drain: makes the engine tell what it has not told yet.
-<<<<<<< HEAD
-=======
         suppressed: the suppressions, each with how many faults it kept from being told.
->>>>>>> main
         guarded: what was guarded so far, by target.
         tells: whether reports go to standard error; pytest's plugin tells them itself.
 
@@ -107,6 +104,7 @@ class Session:
             color = wants_color(stderr.is_terminal(), os.environ)
             ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
             stderr.say(render(record, self.options.on_fault, ink))
+        if is_new:
             self._generate(record)
         total = self.faults.total
         # Those that are only counted are written now and then: a killed program leaves nearly all.
