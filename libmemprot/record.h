@@ -63,7 +63,7 @@ struct memprot_record {
     uint32_t faults; // those it stands for: the first, those that went on with the same access, those folded in
     uint64_t time;   // nanoseconds since 1970
     struct memprot_suppression *suppression; // whoever takes it over tells nobody; NULL: it is to be told
-    int prot;        // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
+    int prot; // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
     uint32_t instruction_size;
     unsigned char instruction[16]; // the bytes from the one that faulted on
     uint32_t value_size;           // 0 unknown

@@ -71,6 +71,7 @@ def test_the_document_has_the_exit_status_that_the_parent_sees(runner: "Runner",
         "argv": ["-c", text, "argument"],
         "exit": status,
         "guarded": {"numpy": {"arrays": 0, "bytes": 0}},
+        "suppressed": [],
         "faults": [],
     }
     assert [path.name for path in runner.folder.iterdir()] == ["report.json"]

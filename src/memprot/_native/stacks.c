@@ -90,7 +90,7 @@ static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
     uint32_t depth = 0;
     for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous) {
         PyCodeObject *code = memprot_frame_code(frame);
-        if (code)
+        if (code && Py_REFCNT(code) > 0) // 3.11 frees a code with its last frame, which is still running then
             frames[depth++] = (struct frame){code, memprot_frame_offset(frame, code)};
     }
     if (depth == 0 || used == STACKS || codes_used > CODES / 2)

@@ -9,10 +9,11 @@ from typing import NoReturn
 from memprot.run import journal
 from memprot.run.options import Options
 
-__all__ = ["ACTIVATION", "FORMER_PATH", "CannotRunError", "launch"]
+__all__ = ["ACTIVATION", "FOLLOW", "FORMER_PATH", "CannotRunError", "launch"]
 
 ACTIVATION = "MEMPROT_RUN"
 FORMER_PATH = "MEMPROT_RUN_PYTHONPATH"
+FOLLOW = "MEMPROT_FOLLOW"
 
 _STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "startup")
 
@@ -96,6 +97,8 @@ def _environment(options: Options, flags: int, environment: Mapping[str, str]) -
     # An empty entry would be the working directory: an empty PYTHONPATH is none.
     result["PYTHONPATH"] = os.pathsep.join(filter(None, (_STARTUP, former)))
     result[ACTIVATION] = options.as_text(flags)
+    if options.follow:
+        result[FOLLOW] = str(os.getpid())
     if former is not None:
         result[FORMER_PATH] = former
     return result

@@ -7,15 +7,17 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
+import memprot._native as _native
 from memprot.run import executable, journal, stderr
+from memprot.run.launch import FOLLOW
 from memprot.run.options import Options
 from memprot.run.reporter import command
 
 __all__ = ["CannotStartError", "launch"]
 
 _ACTIVATION = "MEMPROT_PROGRAM"
-_FOLLOW = "MEMPROT_FOLLOW"
 _SEPARATOR = "\x1f"
+_LIBRARY = os.path.join(os.path.dirname(os.path.abspath(_native.__file__)), "libmemprot_malloc.so")
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells have them
 _SHELL = "/bin/sh"
 
@@ -98,9 +100,12 @@ def _environment_as_given() -> dict[str, str]:
 
 
 def _guarded(options: Options, environment: dict[str, str]) -> dict[str, str]:
-    result = environment | {_ACTIVATION: _activation(options)}
+    if not os.path.exists(_LIBRARY):
+        return environment
+    preload = ":".join(filter(None, (_LIBRARY, environment.get("LD_PRELOAD"))))
+    result = environment | {"LD_PRELOAD": preload, _ACTIVATION: _activation(options)}
     if options.follow:
-        result[_FOLLOW] = "1"
+        result[FOLLOW] = str(os.getpid())
     return result
 
 

@@ -36,6 +36,8 @@ class Session:
         argv: the program and its arguments as the user typed them.
 
     Attributes:
+        whose: what stands before a report: nothing, or a line that names a process which another one under
+            memprot has started. Such a process sums up nothing when there is nothing to tell.
         running: whether the engine runs, so that there is something to sum up.
         drain: makes the engine tell what it has not told yet.
         suppressed: the suppressions, each with how many faults it kept from being told.
@@ -52,6 +54,7 @@ class Session:
         self.options = options
         self.pid = os.getpid()
         self.journal = None if options.json is None else Journal(options.json, argv)
+        self.whose = ""
         self.running = False
         self.tells = True
         self.drain: Callable[[], object] = _nothing
@@ -103,7 +106,7 @@ class Session:
         if is_new and self.tells:
             color = wants_color(stderr.is_terminal(), os.environ)
             ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
-            stderr.say(render(record, self.options.on_fault, ink))
+            stderr.say(self.whose + render(record, self.options.on_fault, ink))
             self._generate(record)
         total = self.faults.total
         # Those that are only counted are written now and then: a killed program leaves nearly all.
@@ -177,11 +180,11 @@ class Session:
             self._die(number)
 
     def _summary(self) -> str:
-        if self.options.quiet or not self.running:
+        if self.options.quiet or not self.running or (self.whose and not self.total):
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
         guarded = self.guarded().get("numpy", {}) if "numpy" in self.options.guard else None
-        return summary(self.total, distinct, guarded) + self._last_words_of_suppressions()
+        return self.whose + summary(self.total, distinct, guarded) + self._last_words_of_suppressions()
 
     def _last_words_of_suppressions(self) -> str:
         if not self.options.suppressions:

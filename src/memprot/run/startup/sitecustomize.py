@@ -12,6 +12,8 @@ def _hide(here: str) -> str | None:
     if here in sys.path:
         sys.path.remove(here)
     sys.path_importer_cache.pop(here, None)
+    if "MEMPROT_FOLLOW" in os.environ:  # what this process starts is to find them as well
+        return os.environ.get("MEMPROT_RUN")
     activation = os.environ.pop("MEMPROT_RUN", None)
     former = os.environ.pop("MEMPROT_RUN_PYTHONPATH", None)
     if activation is not None:
