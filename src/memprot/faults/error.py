@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from memprot._native import Region, region_at
 from memprot.faults.cause import cause_at
+from memprot.faults.headline import headline
 from memprot.faults.mapped_file import explain_file, file_beneath
 from memprot.faults.native_record import ACCESSES, NO_KEY, cause_of, mapping_at
 
@@ -24,6 +25,9 @@ _REASONS = {
     "protection": "the protection forbids it",
     "guard": "a guard stands",
 }
+
+# What no access says by itself.
+_HEADLINES = ("use-after-free", "double-free", "wild-free", "slack")
 
 
 def _bytes(count: int) -> str:
@@ -216,6 +220,8 @@ class FaultError(Exception):
         size = "" if record is None or record.size is None else f" of {_bytes(record.size)}"
         by = "" if self.call is None else f" in {self.call} ({_bytes(self.transferred or 0)} moved before)"
         place = f"{self.access}{size} at {self.address:#x}{by}"
+        if record is not None and record.kind in _HEADLINES:
+            return headline(record)
         if record is not None and record.block is not None and record.distance is not None:
             past = record.distance >= 0
             where = f"{_bytes(abs(record.distance))} {'past the end' if past else 'before the start'}"

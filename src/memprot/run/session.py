@@ -8,6 +8,7 @@ from _thread import RLock
 import memprot._native as _native
 from memprot.run import stderr
 from memprot.run.journal import Journal
+from memprot.run.options import GUARDS
 from memprot.run.summary import summary
 
 # What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
@@ -40,7 +41,10 @@ class Session:
             memprot has started. Such a process sums up nothing when there is nothing to tell.
         running: whether the engine runs, so that there is something to sum up.
         drain: makes the engine tell what it has not told yet.
+<<<<<<< HEAD
+=======
         suppressed: the suppressions, each with how many faults it kept from being told.
+>>>>>>> main
         guarded: what was guarded so far, by target.
         tells: whether reports go to standard error; pytest's plugin tells them itself.
 
@@ -183,8 +187,10 @@ class Session:
         if self.options.quiet or not self.running or (self.whose and not self.total):
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
-        guarded = self.guarded().get("numpy", {}) if "numpy" in self.options.guard else None
-        return self.whose + summary(self.total, distinct, guarded) + self._last_words_of_suppressions()
+        counts = self.guarded()
+        guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
+        refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
+        return self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
 
     def _last_words_of_suppressions(self) -> str:
         if not self.options.suppressions:
