@@ -30,8 +30,8 @@ static struct domain raw = {.number = PYMEM_DOMAIN_RAW, .owner = MEMPROT_GUARD_R
 static struct domain mem = {.number = PYMEM_DOMAIN_MEM, .owner = MEMPROT_GUARD_MEM};
 static struct domain obj = {.number = PYMEM_DOMAIN_OBJ, .owner = MEMPROT_GUARD_OBJ};
 
-// Raw memory is allocated without the interpreter too, which the stacks allow, and by threads of other interpreters, for
-// which they would have to look through lists that are changed meanwhile.
+// Raw memory is allocated without the interpreter too, which the stacks allow, and by threads of other interpreters,
+// for which they would have to look through lists that are changed meanwhile.
 static uint32_t python_stack(void) {
     PyThreadState *bound = PyGILState_GetThisThreadState();
     return bound && bound->interp == PyInterpreterState_Main() ? memprot_stack_capture() : 0;
