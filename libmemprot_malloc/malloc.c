@@ -7,6 +7,7 @@
 #include "imports.h"
 #include "origin.h"
 #include "page.h"
+#include "program.h"
 #include "sampling.h"
 
 #include <errno.h>
@@ -54,6 +55,7 @@ __attribute__((noinline)) static void *guarded(size_t align, size_t size, bool z
         return NULL;
     int error = errno;
     inside = true;
+    memprot_program_settle();
     struct memprot_guard_request request = {
         .size = size,
         .align = align > promised ? align : promised,

@@ -1102,8 +1102,13 @@ def unraisable_hook(unraisable: Any, /) -> None:
 def set_drain(drain: Callable[[], object], /) -> None:
     """Register what is called in the main thread when records wait that will be raised nowhere."""
 
-def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
-    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
+def set_crash_reporter(argv: list[bytes], environment: list[bytes], stderr: int = 2, /) -> None:
+    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input.
+
+    :param argv: of the program.
+    :param environment: of the program.
+    :param stderr: the descriptor that is its standard error.
+    """
 
 def use_alternate_stacks() -> None:
     """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
@@ -1467,6 +1472,13 @@ def guard_statistics(owner: int, /) -> dict[str, int]:
 
     :param owner: an ``enum memprot_guard_owner``.
     :return: blocks, bytes, live_blocks, live_bytes, unguarded, left_alone, sampled_out, overhead, quarantined, slack.
+    :raises ValueError: there is no such owner.
+    """
+
+def guard_refusal(owner: int, /) -> int:
+    """Why a block of theirs was not guarded, the last time: an ``enum memprot_guard_refusal``; 0 when each was.
+
+    :param owner: an ``enum memprot_guard_owner``.
     :raises ValueError: there is no such owner.
     """
 

@@ -134,6 +134,7 @@ def test_a_fault_has_every_key_of_the_contract(runner: "Runner") -> None:
         "access": "write",
         "key": None,
         "size": 8,
+        "element": None,
         "address": "0x10320",
         "distance": 0,
         "count": 1,
@@ -147,7 +148,9 @@ def test_a_fault_has_every_key_of_the_contract(runner: "Runner") -> None:
             "dtype": "float64",
             "shape": [100],
             "name": "out",
-            "allocated": {**main, "stack": stack},
+            "allocator": None,
+            "allocated": {**main, "stack": stack, "native": []},
+            "freed": None,
         },
         "python": stack,
         "native": [

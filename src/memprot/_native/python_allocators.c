@@ -59,24 +59,30 @@ static void *domain_calloc(struct domain *domain, size_t count, size_t size) {
     return block ? block : domain->original.calloc(domain->original.ctx, count, size);
 }
 
+// Where a block was freed is of interest as long as its memory is kept from others.
+static struct memprot_origin freeing(void) {
+    return (struct memprot_origin){.python = memprot_guard_quarantine() > 0 ? memprot_stack_capture_anywhere() : 0};
+}
+
 static void domain_free(struct domain *domain, void *block) {
-    switch (memprot_guard_free(block, domain->owner, NULL)) {
-    case MEMPROT_GUARD_FREED:
-        return;
-    case MEMPROT_GUARD_FOREIGN:
+    struct memprot_origin here = freeing();
+    if (memprot_guard_free(block, domain->owner, &here) == MEMPROT_GUARD_FOREIGN)
         domain->original.free(domain->original.ctx, block);
-        return;
-    case MEMPROT_GUARD_WILD:
-        Py_FatalError("Python was to free an address inside guarded memory where no block begins");
-    }
 }
 
 static void *domain_realloc(struct domain *domain, void *block, size_t size) {
     if (!block)
         return domain_malloc(domain, size);
-    size_t old = memprot_guard_size(block);
-    if (!old)
+    size_t old = 0;
+    struct memprot_origin here = freeing();
+    switch (memprot_guard_resize(block, domain->owner, &here, &old)) {
+    case MEMPROT_GUARD_FOREIGN:
         return domain->original.realloc(domain->original.ctx, block, size);
+    case MEMPROT_GUARD_LIVE:
+        break;
+    default:
+        return NULL; // no block, as was told
+    }
     void *fresh = domain_malloc(domain, size);
     if (!fresh)
         return NULL; // the old block stays valid, as realloc(3) says

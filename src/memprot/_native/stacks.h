@@ -7,7 +7,7 @@
 /// Once, while the module is made.
 void memprot_stacks_init(void);
 
-/// The calling thread's stack, or 0 when it does not hold the interpreter, runs no Python, or the depot is
+/// The calling thread's stack, whether it holds the interpreter or not; or 0 when it runs no Python, or the depot is
 /// full.
 uint32_t memprot_stack_capture(void);
 

@@ -8,6 +8,7 @@ from _thread import RLock
 import memprot._native as _native
 from memprot.run import stderr
 from memprot.run.journal import Journal
+from memprot.run.options import GUARDS
 from memprot.run.summary import summary
 
 # What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
@@ -107,6 +108,7 @@ class Session:
             color = wants_color(stderr.is_terminal(), os.environ)
             ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
             stderr.say(self.whose + render(record, self.options.on_fault, ink))
+        if is_new:
             self._generate(record)
         total = self.faults.total
         # Those that are only counted are written now and then: a killed program leaves nearly all.
@@ -183,8 +185,10 @@ class Session:
         if self.options.quiet or not self.running or (self.whose and not self.total):
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
-        guarded = self.guarded().get("numpy", {}) if "numpy" in self.options.guard else None
-        return self.whose + summary(self.total, distinct, guarded) + self._last_words_of_suppressions()
+        counts = self.guarded()
+        guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
+        refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
+        return self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
 
     def _last_words_of_suppressions(self) -> str:
         if not self.options.suppressions:
