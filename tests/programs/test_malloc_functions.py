@@ -64,8 +64,7 @@ def test_an_unknown_word_is_one_line_and_the_program_runs_unguarded(allocation: 
 def test_a_byte_beside_a_block_is_out_of_reach(tmp_path: Path, side: str, offset: int) -> None:
     source = tmp_path / "over.c"
     source.write_text(
-        "#include <stdlib.h>\n"
-        f"int main(void) {{ volatile char *block = malloc(32); block[{offset}] = 1; return 0; }}\n"
+        f"#include <stdlib.h>\nint main(void) {{ volatile char *block = malloc(32); block[{offset}] = 1; return 0; }}\n"
     )
     subprocess.run(["cc", "-O0", "-o", "over", "over.c"], cwd=tmp_path, check=True)
     assert run(str(tmp_path / "over")).returncode == 0
