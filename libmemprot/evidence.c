@@ -1,6 +1,7 @@
 #include "evidence.h"
 
 #include "guard.h"
+#include "native_stacks.h"
 
 #include <string.h>
 
@@ -79,6 +80,20 @@ void memprot_evidence_put_guarded(struct output *out) {
 }
 
 // May run in a signal handler.
+static void put_instructions(struct output *out, const char *name, const uintptr_t *pcs, uint32_t count) {
+    put(out, name);
+    for (uint32_t i = 0; i < count; i++)
+        put_member(out, i ? "," : "", pcs[i]);
+    put_byte(out, ']');
+}
+
+// May run in a signal handler.
+static void put_native(struct output *out, const char *name, uint32_t number) {
+    uintptr_t pcs[MEMPROT_NATIVE_DEPTH];
+    put_instructions(out, name, pcs, memprot_native_stack_read(number, pcs, MEMPROT_NATIVE_DEPTH));
+}
+
+// May run in a signal handler.
 static void put_origin(struct output *out, const char *name, const struct memprot_origin *origin) {
     static struct memprot_record scratch;
     scratch.text_length = 0;
@@ -98,6 +113,8 @@ static void put_block(struct output *out, const struct memprot_block *block) {
     put_byte(out, ']');
     put_origin(out, ",\"allocated\":", &block->allocated);
     put_origin(out, ",\"freed\":", &block->freed);
+    put_native(out, ",\"allocated_native\":[", block->allocated.native);
+    put_native(out, ",\"freed_native\":[", block->freed.native);
 }
 
 // May run in a signal handler.
@@ -121,13 +138,8 @@ void memprot_evidence_put(struct output *out, const struct memprot_record *recor
     put_member(out, ",\"finding\":", record->finding);
     if (record->block.address)
         put_block(out, &record->block);
-    put(out, ",\"instructions\":[");
-    for (uint32_t i = 0; i < record->pcs; i++) {
-        if (i)
-            put_byte(out, ',');
-        put_number(out, record->pc[i], 10);
-    }
-    put(out, "],");
+    put_instructions(out, ",\"instructions\":[", record->pc, record->pcs);
+    put_byte(out, ',');
     memprot_evidence_put_guarded(out);
     put(out, ",\"python\":");
     if (record->interpreted)

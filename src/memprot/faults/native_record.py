@@ -217,8 +217,12 @@ def python_frames(rows: tuple[tuple[str, int, str], ...]) -> tuple[PythonFrame, 
     return tuple(PythonFrame(*row) for row in rows)
 
 
-def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
+def native_frames(instructions: tuple[int, ...], *, callers: bool = False) -> tuple[NativeFrame, ...]:
     """Name the functions; a return address lies behind its call, which may be the function's last instruction.
+
+    Args:
+        instructions: innermost first.
+        callers: whether the first is a return address, too.
 
     >>> import ctypes
     >>> native_frames((ctypes.cast(ctypes.CDLL(None).qsort, ctypes.c_void_p).value,))[0].function
@@ -226,9 +230,10 @@ def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
     """
     frames = []
     for depth, address in enumerate(instructions):
-        function, library, offset, position = _native.symbol(address - (depth > 0))
+        behind_call = callers or depth > 0
+        function, library, offset, position = _native.symbol(address - behind_call)
         if offset is not None:
-            offset += depth > 0
+            offset += behind_call
         source = None if library is None or position is None else SourceLine(library, position)
         frames.append(NativeFrame(address, function, library, offset, source))
     return tuple(frames)
@@ -246,6 +251,8 @@ def _named_block(block: NativeBlock, array: FoundArray | None) -> Block:
         is_freed=block.is_freed,
         freed_thread=block.freed.thread or None,
         allocator=allocator_name(block.owner),
+        allocated_native=native_frames(_native.native_stack(block.allocated.native), callers=True),
+        freed_native=native_frames(_native.native_stack(block.freed.native), callers=True),
     )
 
 

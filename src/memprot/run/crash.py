@@ -105,6 +105,8 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
             is_freed=is_freed,
             freed_thread=freed_thread or None,
             allocator=allocator_name(owner),
+            allocated_native=tuple(_native_frames(evidence["allocated_native"], layout, callers=True)),
+            freed_native=tuple(_native_frames(evidence["freed_native"], layout, callers=True)),
         )
     elif "depth" in evidence:
         kind = "stack-overflow"
@@ -145,12 +147,12 @@ def _thread_name(evidence: Evidence) -> str | None:
     return "MainThread" if evidence["thread"] == os.getppid() else evidence["name"] or None
 
 
-def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFrame]:
+def _native_frames(instructions: list[int], layout: Layout, *, callers: bool = False) -> Iterator[NativeFrame]:
     for depth, address in enumerate(instructions):
         mapping = layout.find(address)
         function, library, offset, source = None, None, None, None
         if mapping is not None and mapping.path is not None and not mapping.path.startswith("["):
-            behind_call = depth > 0
+            behind_call = callers or depth > 0
             try:
                 function, library, offset, position = _native.symbol_at_file_offset(
                     mapping.path, address - behind_call - mapping.start + mapping.offset
