@@ -150,8 +150,10 @@ def kind_of(finding: int, guard: bool, block: NativeBlock | None, address: int) 
         block: the nearest.
         address: of the access.
 
-    >>> kind_of(0, True, NativeBlock(0x1000, 8), 0x1008), kind_of(0, True, NativeBlock(0x1000, 8, is_freed=True), 0x1004)
-    (('overflow', 0), ('use-after-free', 4))
+    >>> kind_of(0, True, NativeBlock(0x1000, 8), 0x1008)
+    ('overflow', 0)
+    >>> kind_of(0, True, NativeBlock(0x1000, 8, is_freed=True), 0x1004)
+    ('use-after-free', 4)
     """
     if finding == DOUBLE_FREE:
         return "double-free", None
