@@ -32,26 +32,23 @@ current: Session | None = None
 class Session:
     """Hears of faults, tells them, and keeps what the process leaves behind up to date.
 
-        Args:
-            options: of the run.
-            argv: the program and its arguments as the user typed them.
+    Args:
+        options: of the run.
+        argv: the program and its arguments as the user typed them.
 
-        Attributes:
-            whose: what stands before a report: nothing, or a line that names a process which another one under
-                memprot has started. Such a process sums up nothing when there is nothing to tell.
-            running: whether the engine runs, so that there is something to sum up.
-            drain: makes the engine tell what it has not told yet.
-    <<<<<<< HEAD
-    =======
-            suppressed: the suppressions, each with how many faults it kept from being told.
-    >>>>>>> main
-            guarded: what was guarded so far, by target.
-            tells: whether reports go to standard error; pytest's plugin tells them itself.
+    Attributes:
+        whose: what stands before a report: nothing, or a line that names a process which another one under
+            memprot has started. Such a process sums up nothing when there is nothing to tell.
+        running: whether the engine runs, so that there is something to sum up.
+        drain: makes the engine tell what it has not told yet.
+        suppressed: the suppressions, each with how many faults it kept from being told.
+        guarded: what was guarded so far, by target.
+        tells: whether reports go to standard error; pytest's plugin tells them itself.
 
-        >>> from memprot.run.options import Options
-        >>> session = Session(Options(quiet=True), ["app.py"])
-        >>> session.total
-        0
+    >>> from memprot.run.options import Options
+    >>> session = Session(Options(quiet=True), ["app.py"])
+    >>> session.total
+    0
     """
 
     def __init__(self, options: Options, argv: list[str]) -> None:
@@ -111,6 +108,7 @@ class Session:
             color = wants_color(stderr.is_terminal(), os.environ)
             ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
             stderr.say(self.whose + render(record, self.options.on_fault, ink))
+        if is_new:
             self._generate(record)
         total = self.faults.total
         # Those that are only counted are written now and then: a killed program leaves nearly all.
@@ -188,10 +186,9 @@ class Session:
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
         counts = self.guarded()
-        guarded: dict[str, Mapping[str, int]] = {
-            target: counts.get(target, {}) for target in GUARDS if target in self.options.guard
-        }
-        refusals: dict[str, int] = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
+        asked = (target for target in GUARDS if target in self.options.guard)
+        guarded: dict[str, Mapping[str, int]] = {target: counts.get(target, {}) for target in asked}
+        refusals: dict[str, int] = {target: _native.guard_refusal(number) for number, target in enumerate(GUARDS)}
         return self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
 
     def _last_words_of_suppressions(self) -> str:
