@@ -1,6 +1,7 @@
 #include "evidence.h"
 
 #include "guard.h"
+#include "native_stacks.h"
 
 #include <string.h>
 
@@ -84,8 +85,18 @@ static void put_origin(struct output *out, const char *name, const struct mempro
     scratch.text_length = 0;
     if (asked.describe_stack)
         asked.describe_stack(&scratch, origin->python);
+    uintptr_t pcs[MEMPROT_NATIVE_DEPTH];
+    uint32_t count = memprot_native_stack_read(origin->native, pcs, MEMPROT_NATIVE_DEPTH);
+    put(out, ",\"");
     put(out, name);
+    put(out, "\":");
     memprot_evidence_put_frames(out, &scratch);
+    put(out, ",\"");
+    put(out, name);
+    put(out, "_native\":[");
+    for (uint32_t i = 0; i < count; i++)
+        put_member(out, i ? "," : "", pcs[i]);
+    put_byte(out, ']');
 }
 
 // May run in a signal handler.
@@ -96,8 +107,8 @@ static void put_block(struct output *out, const struct memprot_block *block) {
     put_member(out, ",", block->pooled ? block->owner : MEMPROT_GUARD_OWNERS);
     put_member(out, ",", (uint64_t)block->freed.thread);
     put_byte(out, ']');
-    put_origin(out, ",\"allocated\":", &block->allocated);
-    put_origin(out, ",\"freed\":", &block->freed);
+    put_origin(out, "allocated", &block->allocated);
+    put_origin(out, "freed", &block->freed);
 }
 
 // May run in a signal handler.

@@ -102,6 +102,8 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
             None,
             None,
             freed=_frames(evidence["freed"]),
+            allocated_native=_callers(evidence["allocated_native"], layout),
+            freed_native=_callers(evidence["freed_native"], layout),
             is_freed=is_freed,
             freed_thread=freed_thread or None,
             allocator=allocator_name(owner),
@@ -139,6 +141,11 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
 
 def _frames(rows: list[list[Any]]) -> tuple[Any, ...]:
     return python_frames(tuple((file, line, function) for file, line, function in rows))
+
+
+def _callers(addresses: list[int], layout: Layout) -> tuple[NativeFrame, ...]:
+    # All are return addresses, the first too.
+    return tuple(_native_frames([0, *addresses], layout))[1:]
 
 
 def _thread_name(evidence: Evidence) -> str | None:
