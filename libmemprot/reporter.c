@@ -17,6 +17,7 @@
 
 // Set once, before the program starts; read in the handler.
 static char **reporter_argv, **reporter_environment;
+static int reporter_stderr = STDERR_FILENO;
 
 enum { REPORTER_SECONDS = 20 };
 
@@ -24,6 +25,8 @@ void memprot_reporter_set(char **argv, char **environment) {
     reporter_environment = environment;
     reporter_argv = argv;
 }
+
+void memprot_reporter_write_to(int fd) { reporter_stderr = fd; }
 
 // Limits that the program set itself are no limits of the reporter. Runs in a forked child.
 static void lift_limits(void) {
@@ -45,6 +48,8 @@ static bool run_reporter(int fd) {
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        if (reporter_stderr != STDERR_FILENO)
+            dup2(reporter_stderr, STDERR_FILENO); // when the program has closed it, its standard error has to do
         if (fd == STDIN_FILENO ? fcntl(fd, F_SETFD, 0) == 0 : dup2(fd, STDIN_FILENO) >= 0)
             execve(reporter_argv[0], reporter_argv, reporter_environment);
         _exit(127);

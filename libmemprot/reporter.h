@@ -11,6 +11,9 @@
 /// memprot_evidence_put writes on its standard input.
 void memprot_reporter_set(char **argv, char **environment);
 
+/// Has the reporter write to this descriptor, where the program puts something else in the place of its standard error.
+void memprot_reporter_write_to(int fd);
+
 /// Writes what the reporter is to know. Called in signal handlers.
 typedef void memprot_reporter_writer(struct output *out, const void *closure);
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _MARKERS = (
-    "memprot(guard=..., side=..., sample=..., align=..., policy=...): how this test is guarded, other than by --memprot",
+    "memprot(guard=..., side=..., sample=..., align=..., policy=...): how to guard this test, other than by --memprot",
     "no_memprot: a test in which --memprot guards nothing new, and no fault is a failure",
 )
 

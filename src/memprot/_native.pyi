@@ -1102,8 +1102,13 @@ def unraisable_hook(unraisable: Any, /) -> None:
 def set_drain(drain: Callable[[], object], /) -> None:
     """Register what is called in the main thread when records wait that will be raised nowhere."""
 
-def set_crash_reporter(argv: list[bytes], environment: list[bytes], /) -> None:
-    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input."""
+def set_crash_reporter(argv: list[bytes], environment: list[bytes], stderr: int = 2, /) -> None:
+    """Name the program that a dying process starts to report its end: what it knows comes as JSON on standard input.
+
+    :param argv: of the program.
+    :param environment: of the program.
+    :param stderr: the descriptor that is its standard error.
+    """
 
 def use_alternate_stacks() -> None:
     """Give the calling thread, and every one that is started from now on, a stack for signal handlers.
@@ -1443,6 +1448,24 @@ def allocator_disable(owner: int, /) -> None:
 
     :raises ValueError: the owner is no domain of Python's.
     """
+
+def malloc_configure(sample: int, side: int, align: int, /) -> None:
+    """Serve malloc from guard pools.
+
+    :param sample: one block of so many is guarded; 0 guards none.
+    :param side: where the guard stands, an ``enum memprot_side``.
+    :param align: a power of two up to the page size that each block's address is a multiple of.
+    :raises RuntimeError: the library that does it was not preloaded.
+    """
+
+def malloc_is_ours() -> bool:
+    """Whether the library was preloaded."""
+
+def malloc_sampled_out() -> int:
+    """How many blocks of malloc were not guarded because others were the sample."""
+
+def native_stack(number: int, /) -> tuple[int, ...]:
+    """The return addresses of a native stack that the core has numbered, innermost first; none for 0."""
 
 def guard_statistics(owner: int, /) -> dict[str, int]:
     """What the guard pools have done for one who hands out blocks.

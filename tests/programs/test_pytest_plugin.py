@@ -39,7 +39,8 @@ def memprot_pytest(pytester: pytest.Pytester, misbehave_path: Path, monkeypatch:
 
 def section(result: pytest.RunResult, title: str) -> str:
     """What pytest printed under a heading."""
-    found = re.search(rf"^_+ {re.escape(title)} _+\n(.*?)(?=^(_+|=+) |\Z)", result.stdout.str(), re.DOTALL | re.MULTILINE)
+    heading = rf"^_+ {re.escape(title)} _+\n(.*?)(?=^(__+|==+) |\Z)"
+    found = re.search(heading, result.stdout.str(), re.DOTALL | re.MULTILINE)
     assert found is not None, result.stdout.str()
     return found[1]
 

@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // The stacks of all Python threads. The interpreter's list is walked without its lock, which this very thread
 // may hold; a fault on the way goes to the next handler. May run in a signal handler.
@@ -54,17 +55,19 @@ static char **copy_strings(PyObject *sequence) {
     return strings;
 }
 
-// set_crash_reporter(argv, environment); they stay for good.
+// set_crash_reporter(argv, environment, stderr=2); they stay for good.
 static PyObject *set_crash_reporter(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *argv, *environment;
-    if (!PyArg_ParseTuple(args, "OO:set_crash_reporter", &argv, &environment))
+    int fd = STDERR_FILENO;
+    if (!PyArg_ParseTuple(args, "OO|i:set_crash_reporter", &argv, &environment, &fd))
         return NULL;
     char **environment_strings = copy_strings(environment);
     char **argv_strings = environment_strings ? copy_strings(argv) : NULL;
     if (!argv_strings)
         return NULL;
     memprot_reporter_set(argv_strings, environment_strings);
+    memprot_reporter_write_to(fd);
     Py_RETURN_NONE;
 }
 

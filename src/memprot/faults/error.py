@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from memprot._native import Region, region_at
 from memprot.faults.cause import cause_at
-from memprot.faults.headline import headline
 from memprot.faults.mapped_file import explain_file, file_beneath
 from memprot.faults.native_record import ACCESSES, NO_KEY, cause_of, mapping_at
 
@@ -221,6 +220,9 @@ class FaultError(Exception):
         by = "" if self.call is None else f" in {self.call} ({_bytes(self.transferred or 0)} moved before)"
         place = f"{self.access}{size} at {self.address:#x}{by}"
         if record is not None and record.kind in _HEADLINES:
+            # Here, because a program that meets none of them never needs what it imports.
+            from memprot.faults.headline import headline
+
             return headline(record)
         if record is not None and record.block is not None and record.distance is not None:
             past = record.distance >= 0

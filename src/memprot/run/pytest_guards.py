@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from memprot import guard
 from memprot.guard.numpy import EXTENSIONS
-from memprot.prot import PAGE_SIZE
+from memprot.guard.settings import Settings as Checked
+from memprot.guard.settings import bytes_of
 from memprot.run.on_import import when_imported
 from memprot.run.options import GUARDS
 
@@ -18,8 +19,6 @@ __all__ = ["Guards", "Settings", "parse_guards", "parse_settings"]
 
 Settings = dict[str, Any]
 """Keyword arguments of :func:`memprot.guard.enable`; what is not named is as the allocator has it."""
-
-_SIDES = ("right", "left", "random", "turns")
 
 
 def parse_guards(text: str) -> tuple[str, ...]:
@@ -54,26 +53,22 @@ def parse_settings(given: Mapping[str, Any]) -> Settings:
         ValueError: a value that cannot be meant.
 
     >>> parse_settings({"side": "left", "sample": "10", "align": ""})
-    {'side': 'left', 'sample': 10}
+    {'sample': 10, 'side': 'left'}
     """
-    settings: Settings = {}
-    for name, value in given.items():
-        if value is None or value == "":
-            continue
-        if name == "side":
-            if value not in _SIDES:
-                raise ValueError(f"side must be one of {', '.join(_SIDES)}, not {value!r}")
-            settings["side"] = value
-        elif name == "quarantine":
-            settings["after_free"] = int(value) if str(value).isdecimal() else value
-        elif not str(value).isdecimal() or int(value) < 1:
-            raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
-        else:
-            settings[name] = int(value)
-    align = settings.get("align", 1)
-    if align > PAGE_SIZE or align & (align - 1):
-        raise ValueError(f"align must be a power of two from 1 to the page size, {PAGE_SIZE}, not {align}")
+    said = {name: value for name, value in given.items() if value is not None and value != ""}
+    settings: Settings = {name: _whole_number(name, said[name]) for name in ("sample", "align") if name in said}
+    if "side" in said:
+        settings["side"] = said["side"]
+    if "quarantine" in said:
+        settings["after_free"] = bytes_of(said["quarantine"])
+    Checked.of("numpy", settings.get("side", "right"), settings.get("align"), settings.get("sample", 1))
     return settings
+
+
+def _whole_number(name: str, value: object) -> int:
+    if isinstance(value, bool) or not str(value).isdecimal():
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    return int(str(value))
 
 
 class Guards:

@@ -102,7 +102,8 @@ class Plugin:
         """
         document = None if self._run is None else self._run.options.json
         environment = [b"%s=%s" % item for item in os.environb.items()]
-        _native.set_crash_reporter(self._running.reporter("raise", document), environment)
+        reporter = self._running.reporter("raise", document)
+        _native.set_crash_reporter(reporter, environment, self._running.stderr_descriptor)
         self._policy = engine.get_policy()
         engine.set_policy("raise")
         engine.add_listener(self._telling.hear)
@@ -247,14 +248,20 @@ class Plugin:
         policy = self._wish(item).policy
         if policy is None:
             return (yield)
+        own: BaseException | None = None
         try:
             with catch_faults(policy), gathered_escapes():
-                return (yield)
-        except FaultError as fault:
-            # A session that somebody ends is ended, whatever else there is to tell.
-            if isinstance(fault.__context__, KeyboardInterrupt | pytest.exit.Exception):
-                raise fault.__context__ from None
-            raise
+                try:
+                    return (yield)
+                except BaseException as error:
+                    own = error
+                    raise
+        except FaultError:
+            # What the phase has failed of itself is its failure, and what ends a session ends it: the fault is told
+            # with it. A test that is skipped or expected to fail has not failed yet.
+            if own is None or isinstance(own, (FaultError, pytest.skip.Exception, pytest.xfail.Exception)):
+                raise
+        raise own
 
     # ---- reports on their way from worker to controller
 

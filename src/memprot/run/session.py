@@ -108,6 +108,7 @@ class Session:
             color = wants_color(stderr.is_terminal(), os.environ)
             ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
             stderr.say(self.whose + render(record, self.options.on_fault, ink))
+        if is_new:
             self._generate(record)
         total = self.faults.total
         # Those that are only counted are written now and then: a killed program leaves nearly all.
@@ -187,8 +188,7 @@ class Session:
         counts = self.guarded()
         guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
         refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
-        words = summary(self.total, distinct, guarded, refusals)
-        return self.whose + words + self._last_words_of_suppressions()
+        return self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
 
     def _last_words_of_suppressions(self) -> str:
         if not self.options.suppressions:
