@@ -276,8 +276,7 @@ static struct elf_entry *entry_create(const char *path, const struct elf_file *f
     entry->status = *status;
     memcpy(entry->path, path, length);
     entry->elf.path = entry->path;
-    if (read_header(file, &header) && read_segments(file, &header, entry) &&
-        read_functions(file, &header, &entry->elf))
+    if (read_header(file, &header) && read_segments(file, &header, entry) && read_functions(file, &header, &entry->elf))
         return entry;
     give_back((void *)entry->elf.segments, entry->segments_size);
     give_back(entry, size);

@@ -62,13 +62,42 @@ static void put_registers(struct output *out, const ucontext_t *context) {
 #endif
 }
 
-// May run in a signal handler.
+// For each owner the numbers that memprot_guard_counts gives. May run in a signal handler.
 void memprot_evidence_put_guarded(struct output *out) {
-    struct memprot_guard_statistics guarded;
-    memprot_guard_peek_statistics(MEMPROT_GUARD_NUMPY, &guarded);
-    put_member(out, "\"guarded\":[", guarded.blocks);
-    put_member(out, ",", guarded.bytes);
+    put(out, "\"guarded\":[");
+    for (unsigned owner = 0; owner < MEMPROT_GUARD_OWNERS; owner++) {
+        struct memprot_guard_statistics now;
+        struct memprot_guard_count counts[MEMPROT_GUARD_COUNTS];
+        memprot_guard_peek_statistics((enum memprot_guard_owner)owner, &now);
+        memprot_guard_counts(&now, counts);
+        put(out, owner ? ",[" : "[");
+        for (size_t i = 0; i < MEMPROT_GUARD_COUNTS; i++)
+            put_member(out, i ? "," : "", counts[i].value);
+        put_byte(out, ']');
+    }
     put_byte(out, ']');
+}
+
+// May run in a signal handler.
+static void put_origin(struct output *out, const char *name, const struct memprot_origin *origin) {
+    static struct memprot_record scratch;
+    scratch.text_length = 0;
+    if (asked.describe_stack)
+        asked.describe_stack(&scratch, origin->python);
+    put(out, name);
+    memprot_evidence_put_frames(out, &scratch);
+}
+
+// May run in a signal handler.
+static void put_block(struct output *out, const struct memprot_block *block) {
+    put_member(out, ",\"block\":[", block->address);
+    put_member(out, ",", block->size);
+    put(out, block->is_freed ? ",true" : ",false");
+    put_member(out, ",", block->pooled ? block->owner : MEMPROT_GUARD_OWNERS);
+    put_member(out, ",", (uint64_t)block->freed.thread);
+    put_byte(out, ']');
+    put_origin(out, ",\"allocated\":", &block->allocated);
+    put_origin(out, ",\"freed\":", &block->freed);
 }
 
 // May run in a signal handler.
@@ -89,17 +118,9 @@ void memprot_evidence_put(struct output *out, const struct memprot_record *recor
     put_member(out, ",\"thread\":", (uint64_t)record->thread);
     put(out, ",\"name\":");
     put_string(out, record->name);
-    if (record->block.address) {
-        put_member(out, ",\"block\":[", record->block.address);
-        put_member(out, ",", record->block.size);
-        put_byte(out, ']');
-        static struct memprot_record scratch;
-        scratch.text_length = 0;
-        if (asked.describe_stack)
-            asked.describe_stack(&scratch, record->block.stack);
-        put(out, ",\"allocated\":");
-        memprot_evidence_put_frames(out, &scratch);
-    }
+    put_member(out, ",\"finding\":", record->finding);
+    if (record->block.address)
+        put_block(out, &record->block);
     put(out, ",\"instructions\":[");
     for (uint32_t i = 0; i < record->pcs; i++) {
         if (i)
@@ -130,14 +151,20 @@ void memprot_evidence_put_plainly(struct output *out, const struct memprot_recor
     static const char *const accesses[] = {"read", "write", "execution"};
     const char *file, *function;
     int32_t line;
+    static const char *const findings[] = {"", "second free", "free", "overwriting"};
     put(out, "memprot: fatal ");
-    put(out, accesses[record->access]);
+    put(out, record->finding ? findings[record->finding] : accesses[record->access]);
     if (record->size)
         put_member(out, " of ", record->size);
     put(out, record->size == 1 ? " byte at " : record->size ? " bytes at " : " at ");
     put_hex(out, record->address);
     if (record->block.address) {
-        put_member(out, record->guard ? ", in the guard of a block of " : ", in a block of ", record->block.size);
+        put_member(out,
+                   record->block.is_freed ? ", of a freed block of "
+                   : record->finding      ? ", of a block of "
+                   : record->guard        ? ", in the guard of a block of "
+                                          : ", in a block of ",
+                   record->block.size);
         put(out, " bytes at ");
         put_hex(out, record->block.address);
     } else {

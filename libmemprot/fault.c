@@ -13,6 +13,7 @@
 #include "fault_key.h"
 #include "forbidden.h"
 #include "guard.h"
+#include "guard_near.h"
 #include "interrupted_stack.h"
 #include "key_rights.h"
 #include "overlay_close.h"
@@ -76,7 +77,7 @@ void memprot_fault_fill(struct memprot_record *record, const siginfo_t *info, uc
     if (overlay && !record->guard)
         record->prot = overlay->prot[(record->address - overlay->start) / memprot_page_size()];
     if (overlay && overlay->object)
-        record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
+        record->block = (struct memprot_block){.address = overlay->object, .size = overlay->object_size};
     if (record->guard)
         memprot_guard_block_near(record->address, &record->block);
     memprot_record_instruction(record, context);
@@ -268,6 +269,7 @@ static void after_fork_in_child(void) {
 
 static void watch_forks(void) {
     process = getpid();
+    memprot_guard_prepare(); // handlers that were registered later run before: theirs must not hold the pools' lock
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 

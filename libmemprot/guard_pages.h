@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// What an overlay of guards knows of a page as its protection: a guard as they are installed here, or memory between
+/// guards that is forbidden by its protection for a while.
+enum { MEMPROT_GUARD_PAGE = 0, MEMPROT_FORBIDDEN_PAGE = 1 };
+
 /// Whether guards are installed by madvise (true) or by mprotect, found by trying once.
 bool memprot_guard_pages_by_madvise(void);
 

@@ -4,7 +4,7 @@
 #include "epoch.h"
 #include "fault.h"
 #include "forbidden.h"
-#include "guard.h"
+#include "guard_near.h"
 #include "kernel_copy.h"
 #include "learn.h"
 #include "page.h"
@@ -137,7 +137,7 @@ static void fill(struct memprot_record *record, const struct memprot_transfer *t
         memprot_learn_now(overlay, (forbidden->address - overlay->start) / memprot_page_size(), &prot))
         record->prot = prot;
     if (overlay->object)
-        record->block = (struct memprot_block){overlay->object, overlay->object_size, 0};
+        record->block = (struct memprot_block){.address = overlay->object, .size = overlay->object_size};
     if (record->guard)
         memprot_guard_block_near(forbidden->address, &record->block);
     if (memprot_fault_in_main_thread() || prctl(PR_GET_NAME, record->name) < 0)

@@ -194,11 +194,17 @@ static int open_guard(struct memprot_overlay *overlay, size_t first, size_t coun
     uintptr_t start = overlay->start + first * size;
     int key = MEMPROT_NO_KEY;
     memset(overlay->key + first, 0, count);
-    if (!memprot_guard_pages_are_protections())
+    bool by_protection = memprot_guard_pages_are_protections() || overlay->prot[first] == MEMPROT_FORBIDDEN_PAGE;
+    if (!by_protection)
         hide(overlay, first, count, blocked, &key);
     if (key != MEMPROT_NO_KEY && memprot_protect_under_key(start, length, PROT_READ | PROT_WRITE, key) < 0)
         return -1;
-    return memprot_guard_pages_remove(start, length);
+    if (overlay->prot[first] != MEMPROT_FORBIDDEN_PAGE)
+        return memprot_guard_pages_remove(start, length);
+    if (memprot_mprotect(start, length, PROT_READ | PROT_WRITE) < 0)
+        return -1;
+    clear(start, length);
+    return 0;
 }
 
 // Lets the access happen. May run in a signal handler.
@@ -250,7 +256,8 @@ static size_t extend(struct memprot_overlay *overlay, size_t page, size_t window
             break;
         *(direction > 0 ? &high : &low) = direction > 0 ? high + 1 : next;
     }
-    memprot_learn_pages(overlay, low, high - low);
+    if (overlay->backing != MEMPROT_BACKING_GUARD)
+        memprot_learn_pages(overlay, low, high - low);
     size_t from = page, to = page + 1;
     while (from > low && overlay->prot[from - 1] == overlay->prot[page])
         from--;

@@ -70,6 +70,8 @@ static int close_pages(struct memprot_overlay *overlay, size_t first, size_t cou
     uintptr_t start = overlay->start + first * size;
     uint8_t prot = overlay->prot[first], how = overlay->key[first];
     keep |= how & MEMPROT_PAGE_KEPT;
+    if (overlay->backing == MEMPROT_BACKING_GUARD && prot == MEMPROT_FORBIDDEN_PAGE)
+        return memprot_mprotect(start, count * size, PROT_NONE);
     if (overlay->backing == MEMPROT_BACKING_GUARD) {
         if (memprot_guard_pages_install(start, count * size) < 0)
             return NOT_CLOSED;

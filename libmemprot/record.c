@@ -68,6 +68,7 @@ struct memprot_record *memprot_record_begin(bool last_resort) {
         record->holes = NULL;
         record->stack_overflow = false;
         record->depth = 0;
+        record->finding = MEMPROT_FOUND_NOTHING;
         record->block = (struct memprot_block){0};
         record->call = NULL;
         record->transferred = 0;

@@ -8,6 +8,7 @@
 //   ready -> claimed  by the claimer, who alone owns it from then on, and finally frees it
 #pragma once
 
+#include "block.h"
 #include "hole.h"
 #include "key_rights.h"
 #include "overlay.h"
@@ -22,11 +23,12 @@ enum { MEMPROT_RECORDS = 1024, MEMPROT_RECORD_PCS = 32, MEMPROT_RECORD_TEXT = 40
 
 enum memprot_access { MEMPROT_READ, MEMPROT_WRITE, MEMPROT_EXECUTE };
 
-/// What the address belongs to.
-struct memprot_block {
-    uintptr_t address;
-    size_t size;
-    uint32_t stack; // where it was allocated, as the allocator's user numbered it; 0 unknown
+/// What was found without a signal.
+enum memprot_finding {
+    MEMPROT_FOUND_NOTHING, // there was a signal, or the kernel made the access
+    MEMPROT_FOUND_DOUBLE_FREE,
+    MEMPROT_FOUND_WILD_FREE,
+    MEMPROT_FOUND_SLACK, // something was written between a block and its guard
 };
 
 struct memprot_record {
@@ -39,7 +41,8 @@ struct memprot_record {
     uintptr_t address;
     size_t size; // bytes of the access from address on; 0 unknown
     bool guard;  // the page is a guard, not memory whose protection forbids the access
-    struct memprot_block block;
+    enum memprot_finding finding;
+    struct memprot_block block; // what the address belongs to
     char name[16]; // the thread's, as the kernel knows it; empty for the main thread
     uint32_t pcs;
     uintptr_t pc[MEMPROT_RECORD_PCS]; // innermost first; all but the first are return addresses
@@ -63,7 +66,7 @@ struct memprot_record {
     uint32_t faults; // those it stands for: the first, those that went on with the same access, those folded in
     uint64_t time;   // nanoseconds since 1970
     struct memprot_suppression *suppression; // whoever takes it over tells nobody; NULL: it is to be told
-    int prot;        // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
+    int prot; // of the page, as mprotect(2) has it; -1 where it is not what forbade the access
     uint32_t instruction_size;
     unsigned char instruction[16]; // the bytes from the one that faulted on
     uint32_t value_size;           // 0 unknown

@@ -1,5 +1,5 @@
-// Faults that the user knows of and does not want to hear about: which these are, told from what the handler has written
-// down.
+// Faults that the user knows of and does not want to hear about: which these are, told from what the handler has
+// written down.
 #pragma once
 
 #include "record.h"
@@ -25,7 +25,7 @@ enum {
 /// One frame of a stack, or any number of them. What is NULL may be anything. `*` stands for any text, `?` for one
 /// character; a pattern without a slash is compared with the last part of a path.
 struct memprot_suppression_frame {
-    bool any_number; ///< and then nothing else counts
+    bool any_number;      ///< and then nothing else counts
     const char *library;  ///< of machine code
     const char *function; ///< of machine code or of Python
     const char *file;     ///< of Python
@@ -47,8 +47,8 @@ struct memprot_suppressions {
 /// Has them hold from now on, in place of others. They stay as long as the process does.
 void memprot_suppressions_set(struct memprot_suppressions *suppressions);
 
-/// The first one that a filled record matches; NULL where none does. The stack is that of machine code, innermost first,
-/// and then that of Python. May run in a signal handler.
+/// The first one that a filled record matches; NULL where none does. The stack is that of machine code, innermost
+/// first, and then that of Python. May run in a signal handler.
 struct memprot_suppression *memprot_suppression_of(const struct memprot_record *record);
 
 /// Whether a text has the form that a pattern says. May run in a signal handler.

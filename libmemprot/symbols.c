@@ -22,7 +22,7 @@ struct loaded_object {
 // May run in a signal handler.
 static const Elf64_Phdr *segment_with(const struct dl_phdr_info *info, uintptr_t address, size_t size) {
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        const Elf64_Phdr *segment = &info->dlpi_phdr[i];
         uintptr_t offset = address - (info->dlpi_addr + segment->p_vaddr);
         if (segment->p_type == PT_LOAD && offset < segment->p_memsz && size <= segment->p_memsz - offset)
             return segment;
@@ -35,7 +35,7 @@ static uint64_t loaded_identity(const struct dl_phdr_info *info) {
     uint64_t identity = memprot_elf_identity_add(MEMPROT_ELF_IDENTITY_START, info->dlpi_phdr,
                                                  info->dlpi_phnum * sizeof *info->dlpi_phdr);
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *notes = &info->dlpi_phdr[i];
+        const Elf64_Phdr *notes = &info->dlpi_phdr[i];
         uintptr_t address = info->dlpi_addr + notes->p_vaddr;
         if (notes->p_type == PT_NOTE && segment_with(info, address, notes->p_filesz))
             identity = memprot_elf_identity_add(identity, (const void *)address, notes->p_filesz);
@@ -122,13 +122,13 @@ static bool find_object(struct loaded_object *object) {
     if (_dl_find_object((void *)object->pc, &found) != 0)
         return false;
     // Linkers put the headers at the start of what is loaded first.
-    const ElfW(Ehdr) *header = found.dlfo_map_start;
+    const Elf64_Ehdr *header = found.dlfo_map_start;
     if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
         return false;
     struct dl_phdr_info info = {
         .dlpi_addr = found.dlfo_link_map->l_addr,
         .dlpi_name = found.dlfo_link_map->l_name,
-        .dlpi_phdr = (const ElfW(Phdr) *)((uintptr_t)header + header->e_phoff),
+        .dlpi_phdr = (const Elf64_Phdr *)((uintptr_t)header + header->e_phoff),
         .dlpi_phnum = header->e_phnum,
     };
     return visit_object(&info, sizeof info, object) != 0;

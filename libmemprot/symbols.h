@@ -32,8 +32,8 @@ struct memprot_symbol {
 bool memprot_symbol_find(uintptr_t pc, struct memprot_symbol *ret);
 
 /// As memprot_symbol_find(), without locks and malloc(3). Not named are functions of objects whose file is gone or has
-/// been replaced, and implementations of indirect functions in objects that memprot_symbol_find() was never asked about.
-/// May run in a signal handler.
+/// been replaced, and implementations of indirect functions in objects that memprot_symbol_find() was never asked
+/// about. May run in a signal handler.
 bool memprot_symbol_find_in_handler(uintptr_t pc, struct memprot_symbol *ret);
 
 /// Find the function at a virtual address of an ELF file, for the code of another process. The implementations of

@@ -71,6 +71,7 @@ def test_the_document_has_the_exit_status_that_the_parent_sees(runner: "Runner",
         "argv": ["-c", text, "argument"],
         "exit": status,
         "guarded": {"numpy": {"arrays": 0, "bytes": 0}},
+        "suppressed": [],
         "faults": [],
     }
     assert [path.name for path in runner.folder.iterdir()] == ["report.json"]
@@ -133,6 +134,7 @@ def test_a_fault_has_every_key_of_the_contract(runner: "Runner") -> None:
         "access": "write",
         "key": None,
         "size": 8,
+        "element": None,
         "address": "0x10320",
         "distance": 0,
         "count": 1,
@@ -146,7 +148,9 @@ def test_a_fault_has_every_key_of_the_contract(runner: "Runner") -> None:
             "dtype": "float64",
             "shape": [100],
             "name": "out",
-            "allocated": {**main, "stack": stack},
+            "allocator": None,
+            "allocated": {**main, "stack": stack, "native": []},
+            "freed": None,
         },
         "python": stack,
         "native": [

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from memprot.faults.ink import Ink
-from memprot.faults.record import Block, FaultKind, FaultRecord, FaultThread, NativeFrame, PythonFrame
+from memprot.faults.record import Block, Element, FaultKind, FaultRecord, FaultThread, NativeFrame, PythonFrame
 from memprot.faults.report import render, wants_color
 
 THREAD = FaultThread(4242, "MainThread")
@@ -61,10 +61,15 @@ def headline(**changes: Any) -> str:
         ),
         ({"kind": "use-after-free", "distance": None}, "write of 8 bytes, inside `out`, which was freed"),
         ({"kind": "double-free"}, "`out` was freed a second time"),
-        ({"kind": "wild-free"}, "free of 0x10320, where no block starts"),
+        ({"kind": "wild-free", "distance": None}, "free of 0x10320, where no block starts"),
+        ({"kind": "wild-free", "distance": 8}, "free of 0x10320, 8 bytes into `out`"),
         (
             {"kind": "slack", "size": 3},
-            "write of 3 bytes, 0 bytes past the end of `out`, found when it was freed",
+            "3 bytes were overwritten, 0 bytes past the end of `out`, found when it was looked at",
+        ),
+        (
+            {"element": Element(100, 100, 0)},
+            "write of 8 bytes, 0 bytes past the end of `out`: element 100 of 100, axis 0",
         ),
         ({"kind": "unmapped", "address": 0}, "write of 8 bytes at 0x0, where nothing is mapped"),
         ({"kind": "protection"}, "write of 8 bytes at 0x10320, where the protection is rw-"),

@@ -7,15 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memprot.faults.array import find_array
+from memprot.faults import array
 
 OVER_ALL = np.zeros(16)
 address_of = np.ndarray.__dict__["__array_interface__"].__get__
 
 
-def address(array: "np.ndarray[Any, Any]") -> int:
-    found: int = address_of(array)["data"][0]
+def address(of: "np.ndarray[Any, Any]") -> int:
+    found: int = address_of(of)["data"][0]
     return found
+
+
+def find_array(start: int, nbytes: int, frames: list[FrameType]) -> tuple[str, tuple[int, ...], str] | None:
+    found = array.find_array(start, nbytes, frames)
+    return None if found is None else (found.dtype, found.shape, found.name)
 
 
 def here() -> FrameType:
@@ -36,7 +41,7 @@ def test_the_innermost_frame_is_asked_first_and_globals_last() -> None:
         mine = OVER_ALL
         return find_array(address(mine), mine.nbytes, [sys._getframe(), sys._getframe(1)])
 
-    assert outer()[0].name == "mine"
+    assert outer()[0][2] == "mine"
     assert find_array(address(OVER_ALL), OVER_ALL.nbytes, [here()]) == ("float64", (16,), "OVER_ALL")
 
 

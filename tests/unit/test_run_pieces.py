@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,22 +107,30 @@ def test_only_builtins_can_be_interposed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((0, 0, {}), "memprot: no faults. No NumPy array was guarded: there was none.\n"),
+        ((0, 0, {"numpy": {}}), "memprot: no faults. No NumPy array was guarded: there was none.\n"),
         (
-            (1, 1, {"arrays": 1, "bytes": 13, "overhead": 4083}),
+            (1, 1, {"numpy": {"arrays": 1, "bytes": 13, "overhead": 4083}}),
             "memprot: 1 fault. 1 NumPy array was guarded, 13 bytes in all, for 4.0 KiB of memory at most.\n",
         ),
         (
-            (9, 2, {"arrays": 2, "bytes": 3 << 40, "overhead": 0, "unguarded": 1}),
+            (9, 2, {"numpy": {"arrays": 2, "bytes": 3 << 40, "overhead": 0, "unguarded": 1}}, {"numpy": 3}),
             (
                 "memprot: 9 faults, 2 of them distinct. 2 NumPy arrays were guarded, 3.0 TiB in all, for "
-                "0 bytes of memory at most.\nmemprot: 1 array was left without a guard.\n"
+                "0 bytes of memory at most.\nmemprot: 1 array was left without a guard: the limit of data (ulimit -d) "
+                "leaves no room for more.\n"
             ),
         ),
-        ((3, 1, None), "memprot: 3 faults, all alike.\n"),
+        (
+            (0, 0, {"raw": {"blocks": 1, "bytes": 8}, "malloc": {"blocks": 1200}}),
+            (
+                "memprot: no faults. 1 block of Python's raw memory was guarded, 8 bytes in all, for 0 bytes of memory at "
+                "most.\nmemprot: 1,200 blocks of malloc were guarded, 0 bytes in all, for 0 bytes of memory at most.\n"
+            ),
+        ),
+        ((3, 1, {}), "memprot: 3 faults, all alike.\n"),
     ],
 )
-def test_the_summary_counts(arguments: tuple[int, int, dict[str, int] | None], expected: str) -> None:
+def test_the_summary_counts(arguments: tuple[Any, ...], expected: str) -> None:
     assert summary(*arguments) == expected
 
 

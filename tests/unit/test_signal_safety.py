@@ -25,7 +25,8 @@ SAFE = frozenset(
         # Made for signal handlers: glibc's manual, "Dynamic Linker Introspection".
         "_dl_find_object "
         # In assembly or an instruction; and the unwinder, of which backtrace.h says why it is sound.
-        "memprot_access_copy memprot_access_load memprot_access_store memprot_true_sigaction _Unwind_Backtrace _Unwind_FindEnclosingFunction "
+        "memprot_access_copy memprot_access_load memprot_access_store memprot_true_sigaction "
+        "_Unwind_Backtrace _Unwind_FindEnclosingFunction "
         "_Unwind_GetCFA _Unwind_GetGR _Unwind_GetIP siglongjmp sigsetjmp "
         "memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strnlen "
         "__get_cpuid_count",

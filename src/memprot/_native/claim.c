@@ -20,11 +20,18 @@ static PyObject *python_stack(const struct memprot_record *record) {
     return PyBytes_FromStringAndSize(record->text, record->text_length);
 }
 
+static PyObject *origin_of(const struct memprot_origin *origin) {
+    return Py_BuildValue("(IIi)", origin->python, origin->native, origin->thread);
+}
+
+// One element a field of NativeBlock in native_block.py.
 static PyObject *block_of(const struct memprot_record *record) {
     const struct memprot_block *block = &record->block;
     if (!block->address)
         Py_RETURN_NONE;
-    return Py_BuildValue("(KKI)", (unsigned long long)block->address, (unsigned long long)block->size, block->stack);
+    return Py_BuildValue("(KKNNNi)", (unsigned long long)block->address, (unsigned long long)block->size,
+                         origin_of(&block->allocated), origin_of(&block->freed), PyBool_FromLong(block->is_freed),
+                         block->pooled ? (int)block->owner : -1);
 }
 
 static PyObject *instructions(const struct memprot_record *record) {
@@ -42,7 +49,7 @@ static PyObject *record_as_tuple(const struct memprot_record *record) {
     PyObject *name = PyUnicode_DecodeUTF8(record->name, (Py_ssize_t)strlen(record->name), "replace");
     // clang-format off
     return Py_BuildValue(
-        "(" "KiNiiKKN" "NNNIiizL" "iiiI" "KNNi" ")",
+        "(" "KiNiiKKN" "NNNIiizL" "iiiI" "KNNii" ")",
         (unsigned long long)record->sequence,
         record->thread,
         name,
@@ -66,7 +73,8 @@ static PyObject *record_as_tuple(const struct memprot_record *record) {
         (unsigned long long)record->time,
         bytes_or_none(record->instruction, record->instruction_size),
         bytes_or_none(record->value, record->value_size),
-        record->prot);
+        record->prot,
+        (int)record->finding);
     // clang-format on
 }
 

@@ -4,6 +4,7 @@
 #include "scope.h"
 
 #include "guard.h"
+#include "record.h"
 
 // guard_statistics(owner)
 static PyObject *guard_statistics(PyObject *module, PyObject *owner) {
@@ -15,29 +16,29 @@ static PyObject *guard_statistics(PyObject *module, PyObject *owner) {
         return PyErr_Format(PyExc_ValueError, "nobody who hands out blocks has the number %ld", of);
     struct memprot_guard_statistics now;
     memprot_guard_read_statistics((enum memprot_guard_owner)of, &now);
-    const struct {
-        const char *name;
-        uint64_t value;
-    } counts[] = {
-        {"blocks", now.blocks},
-        {"bytes", now.bytes},
-        {"live_blocks", now.blocks - now.freed_blocks},
-        {"live_bytes", now.bytes - now.freed_bytes},
-        {"unguarded", now.refused},
-        {"left_alone", now.left_alone},
-        {"sampled_out", now.sampled_out},
-        {"overhead", now.peak_overhead},
-        {"quarantined", now.quarantined},
-        {"slack", now.slack},
-    };
+    struct memprot_guard_count counts[MEMPROT_GUARD_COUNTS];
+    memprot_guard_counts(&now, counts);
     PyObject *result = PyDict_New();
-    for (size_t i = 0; result && i < sizeof counts / sizeof *counts; i++) {
+    for (size_t i = 0; result && i < MEMPROT_GUARD_COUNTS; i++) {
         PyObject *value = PyLong_FromUnsignedLongLong(counts[i].value);
         if (!value || PyDict_SetItemString(result, counts[i].name, value) < 0)
             Py_CLEAR(result);
         Py_XDECREF(value);
     }
     return result;
+}
+
+// guard_refusal(owner)
+static PyObject *guard_refusal(PyObject *module, PyObject *owner) {
+    (void)module;
+    long of = PyLong_AsLong(owner);
+    if (of == -1 && PyErr_Occurred())
+        return NULL;
+    if (of < 0 || of >= MEMPROT_GUARD_OWNERS)
+        return PyErr_Format(PyExc_ValueError, "nobody who hands out blocks has the number %ld", of);
+    struct memprot_guard_statistics now;
+    memprot_guard_read_statistics((enum memprot_guard_owner)of, &now);
+    return PyLong_FromLong(now.refusal);
 }
 
 // guard_quarantine(limit)
@@ -54,11 +55,17 @@ static PyObject *guard_quarantine(PyObject *module, PyObject *limit) {
 static PyObject *guard_check(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     size_t looked_at = memprot_guard_check();
-    return PyLong_FromSize_t(looked_at);
+    // What is on its way to this thread is raised at once.
+    PyObject *error = memprot_record_waiting() > 0 ? memprot_scope_take() : NULL;
+    if (error)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_XDECREF(error);
+    return PyErr_Occurred() ? NULL : PyLong_FromSize_t(looked_at);
 }
 
 static PyMethodDef methods[] = {
     {"guard_statistics", guard_statistics, METH_O, DOC_guard_statistics},
+    {"guard_refusal", guard_refusal, METH_O, DOC_guard_refusal},
     {"guard_quarantine", guard_quarantine, METH_O, DOC_guard_quarantine},
     {"guard_check", guard_check, METH_NOARGS, DOC_guard_check},
     {NULL, NULL, 0, NULL},

@@ -70,26 +70,33 @@ static void *guarded_calloc(void *context, size_t count, size_t size) {
     return block ? block : original.calloc(context, count, size);
 }
 
+// Where a block was freed is of interest as long as its memory is kept from others.
+static struct memprot_origin freeing(void) {
+    return (struct memprot_origin){.python = memprot_guard_quarantine() > 0 ? memprot_stack_capture() : 0};
+}
+
 static void guarded_free(void *context, void *block, size_t size) {
-    switch (memprot_guard_free(block, MEMPROT_GUARD_NUMPY, NULL)) {
-    case MEMPROT_GUARD_FREED:
+    struct memprot_origin here = freeing();
+    if (memprot_guard_free(block, MEMPROT_GUARD_NUMPY, &here) != MEMPROT_GUARD_FOREIGN)
         return;
-    case MEMPROT_GUARD_FOREIGN:
-        if (block)
-            memprot_guard_count_left_alone(MEMPROT_GUARD_NUMPY);
-        original.free(context, block, size);
-        return;
-    case MEMPROT_GUARD_WILD:
-        Py_FatalError("NumPy freed an address inside guarded memory that is no live array's data");
-    }
+    if (block)
+        memprot_guard_count_left_alone(MEMPROT_GUARD_NUMPY);
+    original.free(context, block, size);
 }
 
 static void *guarded_realloc(void *context, void *block, size_t size) {
     if (!block)
         return guarded_malloc(context, size);
-    size_t old = memprot_guard_size(block);
-    if (!old)
+    size_t old = 0;
+    struct memprot_origin here = freeing();
+    switch (memprot_guard_resize(block, MEMPROT_GUARD_NUMPY, &here, &old)) {
+    case MEMPROT_GUARD_FOREIGN:
         return original.realloc(context, block, size);
+    case MEMPROT_GUARD_LIVE:
+        break;
+    default:
+        return NULL;
+    }
     void *fresh = guarded_malloc(context, size);
     if (!fresh)
         return NULL; // the old block stays valid, as realloc(3) says

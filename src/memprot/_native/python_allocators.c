@@ -30,13 +30,6 @@ static struct domain raw = {.number = PYMEM_DOMAIN_RAW, .owner = MEMPROT_GUARD_R
 static struct domain mem = {.number = PYMEM_DOMAIN_MEM, .owner = MEMPROT_GUARD_MEM};
 static struct domain obj = {.number = PYMEM_DOMAIN_OBJ, .owner = MEMPROT_GUARD_OBJ};
 
-// Raw memory is allocated without the interpreter too, and by threads of other interpreters, for which the stacks would
-// have to look through lists that are changed meanwhile.
-static uint32_t python_stack(void) {
-    PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
-}
-
 static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
     // Only after every thread sees all of our functions may there be blocks that Python's own could not free.
     if (!atomic_load_explicit(&domain->enabled, memory_order_acquire))
@@ -51,7 +44,7 @@ static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
         .side = domain->side,
         .owner = domain->owner,
         .zeroed = zeroed,
-        .origin.python = python_stack(),
+        .origin.python = memprot_stack_capture_anywhere(),
     });
 }
 
@@ -66,24 +59,30 @@ static void *domain_calloc(struct domain *domain, size_t count, size_t size) {
     return block ? block : domain->original.calloc(domain->original.ctx, count, size);
 }
 
+// Where a block was freed is of interest as long as its memory is kept from others.
+static struct memprot_origin freeing(void) {
+    return (struct memprot_origin){.python = memprot_guard_quarantine() > 0 ? python_stack() : 0};
+}
+
 static void domain_free(struct domain *domain, void *block) {
-    switch (memprot_guard_free(block, domain->owner, NULL)) {
-    case MEMPROT_GUARD_FREED:
-        return;
-    case MEMPROT_GUARD_FOREIGN:
+    struct memprot_origin here = freeing();
+    if (memprot_guard_free(block, domain->owner, &here) == MEMPROT_GUARD_FOREIGN)
         domain->original.free(domain->original.ctx, block);
-        return;
-    case MEMPROT_GUARD_WILD:
-        Py_FatalError("Python was to free an address inside guarded memory where no block begins");
-    }
 }
 
 static void *domain_realloc(struct domain *domain, void *block, size_t size) {
     if (!block)
         return domain_malloc(domain, size);
-    size_t old = memprot_guard_size(block);
-    if (!old)
+    size_t old = 0;
+    struct memprot_origin here = freeing();
+    switch (memprot_guard_resize(block, domain->owner, &here, &old)) {
+    case MEMPROT_GUARD_FOREIGN:
         return domain->original.realloc(domain->original.ctx, block, size);
+    case MEMPROT_GUARD_LIVE:
+        break;
+    default:
+        return NULL; // no block, as was told
+    }
     void *fresh = domain_malloc(domain, size);
     if (!fresh)
         return NULL; // the old block stays valid, as realloc(3) says

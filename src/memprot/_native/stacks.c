@@ -1,16 +1,18 @@
 #include "stacks.h"
 
-#include "critical_section.h"
 #include "interpreter.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 // The innermost frames say where a block comes from; walking to the outermost one for each would cost more than the
 // block.
-enum { DEPTH = 16, STACKS = 1 << 16, SLOTS = STACKS * 2, CHUNK = 1 << 20 };
+enum { DEPTH = 16, STACKS = 1 << 16, SLOTS = STACKS * 2, CODES = 1 << 16, CHUNK = 1 << 20 };
 
 struct frame {
-    PyCodeObject *code; // a strong reference: were the code freed, its address could come to mean another line
+    PyCodeObject *code; // never freed: see keep
     int offset;
 };
 
@@ -25,9 +27,46 @@ struct stack {
 static struct stack *stacks[STACKS]; // [0] stays empty
 static uint32_t slots[SLOTS];        // open addressing by hash
 static uint32_t used = 1;
-static memprot_mutex lock;
+static PyCodeObject *codes[CODES]; // open addressing by address: those that stacks name
+static uint32_t codes_used;
+static atomic_flag lock = ATOMIC_FLAG_INIT;
+static destructor free_code;
 
-void memprot_stacks_init(void) { memprot_mutex_free_in_children(&lock); }
+// A spin lock: threads that do not hold the interpreter take it too, for a few instructions.
+static inline void acquire(void) {
+    while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
+        sched_yield();
+}
+
+static inline void release(void) { atomic_flag_clear_explicit(&lock, memory_order_release); }
+
+// Where a code is in the table, or the free place for it. Called with the lock held.
+static PyCodeObject **place_of(const PyCodeObject *code) {
+    uint32_t at = (uint32_t)(((uintptr_t)code >> 4) * 0x9e3779b97f4a7c15u >> 48) % CODES;
+    while (codes[at] && codes[at] != code)
+        at = (at + 1) % CODES;
+    return &codes[at];
+}
+
+// Were a code freed that a stack names, its address could come to mean another line. A reference to it cannot be taken
+// by who does not hold the interpreter; so the code is given one when it is about to be freed.
+static void keep(PyObject *code) {
+    acquire();
+    bool named = *place_of((PyCodeObject *)code) != NULL;
+    release();
+    if (named)
+        Py_SET_REFCNT(code, 1);
+    else
+        free_code(code);
+}
+
+void memprot_stacks_init(void) {
+    if (free_code)
+        return; // imported again
+    free_code = PyCode_Type.tp_dealloc;
+    PyCode_Type.tp_dealloc = keep;
+    pthread_atfork(acquire, release, release);
+}
 
 // Memory that is never given back, and comes from no allocator: those are who asks for stacks. Called with the lock
 // held.
@@ -51,10 +90,10 @@ static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
     uint32_t depth = 0;
     for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous) {
         PyCodeObject *code = memprot_frame_code(frame);
-        if (code)
+        if (code && Py_REFCNT(code) > 0) // 3.11 frees a code with its last frame, which is still running then
             frames[depth++] = (struct frame){code, memprot_frame_offset(frame, code)};
     }
-    if (depth == 0 || used == STACKS)
+    if (depth == 0 || used == STACKS || codes_used > CODES / 2)
         return 0;
     struct stack *stack = allocate(depth);
     if (!stack)
@@ -62,7 +101,9 @@ static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
     stack->hash = hash;
     stack->depth = depth;
     for (uint32_t i = 0; i < depth; i++) {
-        Py_INCREF(frames[i].code);
+        PyCodeObject **place = place_of(frames[i].code);
+        codes_used += *place == NULL;
+        *place = frames[i].code;
         stack->frames[i] = frames[i];
     }
     stacks[used] = stack;
@@ -78,8 +119,16 @@ static const uint64_t multipliers[DEPTH] = {
     0x0f21ddb66cad4a27u, 0x90c192cfd3ac94afu, 0xf28c105d1fb17c23u, 0xa170b33839263059u,
 };
 
+// Whose frames stand still meanwhile: those of a thread that is in native code, whether it holds the interpreter or
+// not. While the interpreter ends, the states of threads that do not hold it are freed.
+static PyThreadState *own_frames(void) {
+    PyThreadState *bound = PyGILState_GetThisThreadState();
+    return bound && bound->interp == PyInterpreterState_Main() && !_Py_IsFinalizing() ? bound
+                                                                                      : memprot_attached_thread();
+}
+
 uint32_t memprot_stack_capture(void) {
-    PyThreadState *thread = memprot_attached_thread();
+    PyThreadState *thread = own_frames();
     if (!thread)
         return 0;
     uint64_t hash = 0;
@@ -87,14 +136,25 @@ uint32_t memprot_stack_capture(void) {
     for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous, depth++)
         hash += (uintptr_t)memprot_frame_instruction(frame) * multipliers[depth];
     hash ^= hash >> 32;
-    MEMPROT_LOCK(&lock);
+    acquire();
     uint32_t slot = (uint32_t)hash % SLOTS, found;
     while ((found = slots[slot]) != 0 && stacks[found]->hash != hash)
         slot = (slot + 1) % SLOTS;
     if (!found)
         found = insert(thread, hash, slot);
-    MEMPROT_UNLOCK(&lock);
+    release();
     return found;
+}
+
+// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile. Without the global lock a thread that waits for the stacks
+// lets itself be stopped, which nobody expects of an allocation.
+uint32_t memprot_stack_capture_anywhere(void) {
+#ifdef Py_GIL_DISABLED
+    return 0;
+#else
+    PyThreadState *bound = PyGILState_GetThisThreadState();
+    return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
+#endif
 }
 
 PyObject *memprot_stack_frames(uint32_t id) {

@@ -182,8 +182,7 @@ def _part_of_memory(context: click.Context, parameter: click.Parameter, given: s
     "files",
     metavar="FILE",
     multiple=True,
-    type=click.Path(dir_okay=False),
-    help="Tell nobody of the faults that this file names; several files may be given, and more in MEMPROT_SUPPRESSIONS, "
+    help="Tell nobody of the faults that this file names. Several files may be given, and more in MEMPROT_SUPPRESSIONS "
     "with colons between them.",
 )
 @click.option(
@@ -237,6 +236,10 @@ def command(
     try:
         path = executable.find(program[0]) if context.meta[_NAMED] else program[0]
         if executable.is_executable(path):
+            if options.suppressions or options.gen_suppressions is not None:
+                stderr.say(
+                    f"memprot: {path!r} is no Python program, so that its faults are told as if none were suppressed.\n"
+                )
             native.launch(options, path, program)
         launch.launch(options, [path, *program[1:]])
     except (executable.MissingError, native.CannotStartError) as error:

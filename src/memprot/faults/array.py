@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
+from memprot.faults.record import Element
+
 __all__ = ["FoundArray", "find_array"]
 
 _MOST_NAMES = 20_000
@@ -20,14 +22,49 @@ class FoundArray(NamedTuple):
         dtype: as ``str(array.dtype)``.
         shape: its lengths.
         name: of the variable that holds it.
+        address: of its first element.
+        strides: in bytes.
+        itemsize: in bytes.
 
-    >>> FoundArray("float64", (100,), "out").name
+    >>> FoundArray("float64", (100,), "out", 0x1000, (8,), 8).name
     'out'
     """
 
     dtype: str
     shape: tuple[int, ...]
     name: str
+    address: int
+    strides: tuple[int, ...]
+    itemsize: int
+
+    def element_at(self, address: int) -> Element | None:
+        """Which element would be at an address, if the array went on along its outermost axis.
+
+        Args:
+            address: any.
+
+        Returns:
+            None where there is more than one answer, or none.
+
+        >>> FoundArray("float64", (4, 10), "out", 0x1000, (80, 8), 8).element_at(0x1000 + 330)
+        Element(index=4, length=4, axis=0)
+        """
+        axes = [axis for axis, length in enumerate(self.shape) if length > 1]
+        if not axes or 0 in self.shape or 0 in (self.strides[axis] for axis in axes):
+            return None
+        axes.sort(key=lambda axis: -abs(self.strides[axis]))
+        outermost, *inner = axes
+        # The lowest address of each element of the inner axes, and from there on upwards.
+        rest = address - self.address - sum(min(0, (self.shape[axis] - 1) * self.strides[axis]) for axis in inner)
+        step = abs(self.strides[outermost])
+        turn, rest = divmod(rest, step)
+        for axis in inner:
+            index, rest = divmod(rest, abs(self.strides[axis]))
+            if index >= self.shape[axis]:
+                return None
+        if rest >= self.itemsize:
+            return None
+        return Element(turn if self.strides[outermost] > 0 else -turn, self.shape[outermost], outermost)
 
 
 def find_array(address: int, nbytes: int, frames: Iterable[FrameType]) -> FoundArray | None:
@@ -103,4 +140,11 @@ def _extent(ndarray: Any, array: object) -> tuple[int, int]:
 
 
 def _describe(ndarray: Any, array: object, name: str) -> FoundArray:
-    return FoundArray(str(ndarray.dtype.__get__(array)), tuple(ndarray.shape.__get__(array)), name)
+    return FoundArray(
+        str(ndarray.dtype.__get__(array)),
+        tuple(ndarray.shape.__get__(array)),
+        name,
+        ndarray.__array_interface__.__get__(array)["data"][0],
+        tuple(ndarray.strides.__get__(array)),
+        ndarray.itemsize.__get__(array),
+    )

@@ -34,6 +34,7 @@ def fault_document(record: FaultRecord, count: int = 1) -> dict[str, Json]:
         "size": record.size,
         "address": hex(record.address),
         "distance": record.distance,
+        "element": None if record.element is None else record.element._asdict(),
         "count": count,
         "recovered": record.recovered,
         "signal": signal_name(record.signal),
@@ -72,17 +73,29 @@ def _block(block: Block) -> Json:
         "dtype": block.dtype,
         "shape": None if block.shape is None else list(block.shape),
         "name": block.name,
-        "allocated": _allocated(block.allocated) if block.allocated else None,
+        "allocator": block.allocator,
+        "allocated": _lines(block.allocated, block.allocated_native),
+        "freed": _freed(block) if block.is_freed else None,
     }
 
 
-def _allocated(frames: tuple[PythonFrame, ...]) -> Json:
+def _freed(block: Block) -> Json:
+    lines = _lines(block.freed, block.freed_native)
+    if not isinstance(lines, dict):
+        lines = {"file": None, "line": None, "function": None, "stack": [], "native": []}
+    return {**lines, "thread": block.freed_thread}
+
+
+def _lines(frames: tuple[PythonFrame, ...], native: tuple[NativeFrame, ...]) -> Json:
+    if not frames and not native:
+        return None
     own = program_frame(frames)
     return {
         "file": None if own is None else own.file,
         "line": None if own is None else own.line,
         "function": None if own is None else own.function,
         "stack": [_python_frame(frame) for frame in frames],
+        "native": [_native_frame(frame) for frame in native],
     }
 
 

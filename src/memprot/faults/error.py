@@ -25,6 +25,9 @@ _REASONS = {
     "guard": "a guard stands",
 }
 
+# What no access says by itself.
+_HEADLINES = ("use-after-free", "double-free", "wild-free", "slack")
+
 
 def _bytes(count: int) -> str:
     return "1 byte" if count == 1 else f"{count} bytes"
@@ -216,6 +219,11 @@ class FaultError(Exception):
         size = "" if record is None or record.size is None else f" of {_bytes(record.size)}"
         by = "" if self.call is None else f" in {self.call} ({_bytes(self.transferred or 0)} moved before)"
         place = f"{self.access}{size} at {self.address:#x}{by}"
+        if record is not None and record.kind in _HEADLINES:
+            # Here, because a program that meets none of them never needs what it imports.
+            from memprot.faults.headline import headline
+
+            return headline(record)
         if record is not None and record.block is not None and record.distance is not None:
             past = record.distance >= 0
             where = f"{_bytes(abs(record.distance))} {'past the end' if past else 'before the start'}"

@@ -25,19 +25,24 @@ def headline(record: FaultRecord) -> str:
     """
     block = "a block" if record.block is None else name_of_block(record.block)
     away = "" if record.distance is None else f"{count_of(abs(record.distance), 'byte')} "
+    element = "" if record.element is None else f": {record.element}"
     match record.kind:
         case "overflow":
-            return f"{_access(record)}, {away}past the end of {block}"
+            return f"{_access(record)}, {away}past the end of {block}{element}"
         case "underflow":
-            return f"{_access(record)}, {away}before the start of {block}"
+            return f"{_access(record)}, {away}before the start of {block}{element}"
         case "use-after-free":
-            return f"{_access(record)}, {f'{away}into' if away else 'inside'} {block}, which was freed"
+            return f"{_access(record)}, {f'{away}into' if away else 'inside'} {block}, which was freed{element}"
         case "double-free":
             return f"{block} was freed a second time"
         case "wild-free":
-            return f"free of {record.address:#x}, where no block starts"
+            where = "where no block starts" if record.distance is None else f"{away}{_into(record)} {block}"
+            return f"free of {record.address:#x}, {where}"
         case "slack":
-            return f"{_access(record)}, {away}past the end of {block}, found when it was freed"
+            count = "bytes were" if record.size is None else count_of(record.size, "byte") + (
+                " was" if record.size == 1 else " were"
+            )
+            return f"{count} overwritten, {away}past the end of {block}, found when it was looked at{element}"
         case "unmapped":
             return f"{_access(record)} at {record.address:#x}, where nothing is mapped"
         case "protection":
@@ -120,6 +125,10 @@ def display_path(path: str) -> str:
 def _access(record: FaultRecord) -> str:
     verb = "execution" if record.access == "execute" else record.access
     return verb if record.size is None else f"{verb} of {count_of(record.size, 'byte')}"
+
+
+def _into(record: FaultRecord) -> str:
+    return "into" if record.distance is None or record.distance >= 0 else "before the start of"
 
 
 def _protection(record: FaultRecord) -> str:

@@ -9,8 +9,9 @@ from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import memprot._native as _native
-from memprot.faults.array import find_array
+from memprot.faults.array import FoundArray, find_array
 from memprot.faults.mapped_file import file_beneath
+from memprot.faults.native_block import NativeBlock, NativeOrigin, allocator_name
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame, PythonFrame
 from memprot.faults.source_line import SourceLine
 from memprot.space.mapping import Mapping
@@ -30,6 +31,10 @@ ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "execute")
 _SIGBUS: Final = int(signal.SIGBUS)
 NO_KEY: Final = -1
 NO_PROT: Final = -1
+# enum memprot_finding
+DOUBLE_FREE: Final = 1
+WILD_FREE: Final = 2
+SLACK: Final = 3
 
 
 class NativeRecord(NamedTuple):
@@ -47,7 +52,7 @@ class NativeRecord(NamedTuple):
     address: int
     size: int  # 0 when unknown
     guard: bool
-    block: tuple[int, int, int] | None  # address, bytes, stack number
+    block: NativeBlock | None
     instructions: tuple[int, ...]  # the faulting one, then return addresses
     python: tuple[tuple[str, int, str], ...] | None
     folded: int
@@ -63,6 +68,7 @@ class NativeRecord(NamedTuple):
     instruction: bytes | None = None  # from the faulting one on
     value: bytes | None = None  # what would have been written at the operand's start
     prot: int = NO_PROT  # of the page when it faulted
+    finding: int = 0  # what was found without a signal, an enum memprot_finding
 
 
 def from_row(row: tuple[Any, ...]) -> NativeRecord:
@@ -75,8 +81,15 @@ def from_row(row: tuple[Any, ...]) -> NativeRecord:
     instructions, stack = row[9:11]
     counters = tuple(memoryview(instructions).cast("P"))
     frames = None if stack is None else tuple(_frames_of(stack))
-    fields: tuple[Any, ...] = (*row[:9], counters, frames, *row[11:])
+    block = None if row[8] is None else _block_of_row(*row[8])
+    fields: tuple[Any, ...] = (*row[:8], block, counters, frames, *row[11:])
     return NativeRecord(*fields)
+
+
+def _block_of_row(
+    address: int, size: int, allocated: tuple[int, ...], freed: tuple[int, ...], is_freed: bool, owner: int
+) -> NativeBlock:
+    return NativeBlock(address, size, NativeOrigin(*allocated), NativeOrigin(*freed), is_freed, owner)
 
 
 def _frames_of(stack: bytes) -> Iterator[tuple[str, int, str]]:
@@ -106,16 +119,16 @@ def cause_of(signal_number: int, guard: bool, key: int = NO_KEY) -> Cause:
     return "guard" if guard else "protection"
 
 
-def block_of(native: NativeRecord) -> tuple[int, int, int] | None:
+def block_of(native: NativeRecord) -> NativeBlock | None:
     """The guarded block the access belongs to: an array in a pool, or a guarded Region.
 
     >>> block_of(NativeRecord(1, 4242, "python", 11, 1, 0x10000, 8, False, None, (), None, 0)) is None
     True
     """
-    if native.block or not native.guard:
+    if native.block or native.finding or not native.guard:
         return native.block
     region = _native.region_at(native.address)
-    return (region.address, region.size, region.stack) if region else None
+    return NativeBlock(region.address, region.size, NativeOrigin(region.stack)) if region else None
 
 
 def place_beside(address: int, start: int, size: int) -> tuple[FaultKind, int]:
@@ -128,6 +141,31 @@ def place_beside(address: int, start: int, size: int) -> tuple[FaultKind, int]:
     return ("overflow", address - stop) if address >= stop else ("underflow", address - start)
 
 
+def kind_of(finding: int, guard: bool, block: NativeBlock | None, address: int) -> tuple[FaultKind | None, int | None]:
+    """What an access to memory of the guards comes to, and how far it is from the block's end or start.
+
+    Args:
+        finding: what was found without a signal, an enum memprot_finding.
+        guard: whether it was a guard that was touched, or freed memory.
+        block: the nearest.
+        address: of the access.
+
+    >>> kind_of(0, True, NativeBlock(0x1000, 8), 0x1008), kind_of(0, True, NativeBlock(0x1000, 8, is_freed=True), 0x1004)
+    (('overflow', 0), ('use-after-free', 4))
+    """
+    if finding == DOUBLE_FREE:
+        return "double-free", None
+    if finding == WILD_FREE:
+        return "wild-free", None if block is None else address - block.address
+    if block is None or not guard:
+        return None, None
+    if finding == SLACK:
+        return "slack", address - block.address - block.size
+    if block.is_freed:
+        return "use-after-free", address - block.address
+    return place_beside(address, block.address, block.size)
+
+
 def as_record(native: NativeRecord) -> FaultRecord:
     """Complete a record with what can be found out now: names, symbols, the mapping.
 
@@ -136,25 +174,25 @@ def as_record(native: NativeRecord) -> FaultRecord:
     """
     block = block_of(native)
     kind: FaultKind = "protection"
-    distance = None
     if native.signal == _SIGBUS:
         kind = "bus"
     elif native.guard:
         kind = "unmapped"
     elif native.key != NO_KEY:
         kind = "key"
-    if block and native.guard:
-        kind, distance = place_beside(native.address, *block[:2])
+    beside, distance = kind_of(native.finding, native.guard, block, native.address)
+    # A variable that still holds freed memory is as telling as one that holds a block.
+    array = None if block is None else find_array(block.address, block.size, _running_frames())
     mapping = mapping_at(native.address, native.prot)
     return FaultRecord(
-        kind=kind,
+        kind=beside or kind,
         access=ACCESSES[native.access],
         size=native.size or None,
         address=native.address,
         distance=distance,
         recovered=True,
         signal=native.signal,
-        block=_named_block(*block) if block else None,
+        block=None if block is None else _named_block(block, array),
         python=python_frames(native.python) if native.python is not None else None,
         native=native_frames(native.instructions),
         thread=FaultThread(native.thread, _thread_name(native)),
@@ -166,6 +204,7 @@ def as_record(native: NativeRecord) -> FaultRecord:
         value=native.value,
         call=native.call,
         transferred=None if native.call is None else native.transferred,
+        element=array.element_at(native.address) if array is not None and distance is not None else None,
     )
 
 
@@ -195,10 +234,23 @@ def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
     return tuple(frames)
 
 
-def _named_block(start: int, size: int, stack: int) -> Block:
-    dtype, shape, name = find_array(start, size, _running_frames()) or (None, None, None)
-    allocated = tuple(_outside_memprot(python_frames(_native.stack_frames(stack))))
-    return Block(start, size, allocated, dtype, shape, name)
+def _named_block(block: NativeBlock, array: FoundArray | None) -> Block:
+    return Block(
+        block.address,
+        block.size,
+        _stack_of(block.allocated),
+        None if array is None else array.dtype,
+        None if array is None else array.shape,
+        None if array is None else array.name,
+        freed=_stack_of(block.freed),
+        is_freed=block.is_freed,
+        freed_thread=block.freed.thread or None,
+        allocator=allocator_name(block.owner),
+    )
+
+
+def _stack_of(origin: NativeOrigin) -> tuple[PythonFrame, ...]:
+    return tuple(_outside_memprot(python_frames(_native.stack_frames(origin.python))))
 
 
 def mapping_at(address: int, prot: int = NO_PROT) -> Mapping | None:

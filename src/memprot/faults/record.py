@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Access",
     "Block",
+    "Element",
     "FaultKind",
     "FaultRecord",
     "FaultThread",
@@ -141,6 +142,26 @@ class FaultThread(NamedTuple):
     name: str | None
 
 
+class Element(NamedTuple):
+    """The place in an array that an address would be, if the array went on.
+
+    Attributes:
+        index: along the axis; below 0 before its start.
+        length: of the axis.
+        axis: of the array.
+
+    >>> str(Element(10, 10, 0))
+    'element 10 of 10, axis 0'
+    """
+
+    index: int
+    length: int
+    axis: int
+
+    def __str__(self) -> str:
+        return f"element {self.index:,} of {self.length:,}, axis {self.axis}"
+
+
 class Block(NamedTuple):
     """The memory that was handed out, which the access missed or should not have touched any more.
 
@@ -151,6 +172,13 @@ class Block(NamedTuple):
         dtype: of the array found over it; None when none was found.
         shape: of that array.
         name: of a variable that holds that array.
+        freed: the Python lines that ran when it was freed, innermost first; empty when it was not, or unknown.
+        is_freed: whether it was freed before.
+        freed_thread: the kernel's number of the thread that freed it; None when it was not, or unknown.
+        allocated_native: the machine code that asked for it, innermost first; empty when unknown.
+        freed_native: the machine code that freed it.
+        allocator: who handed it out: ``"numpy"``, ``"raw"``, ``"mem"``, ``"obj"`` or ``"malloc"``; None for memory of no
+            guard pool.
 
     >>> Block(0x10000, 800, (), "float64", (100,), "out").name
     'out'
@@ -162,6 +190,12 @@ class Block(NamedTuple):
     dtype: str | None
     shape: tuple[int, ...] | None
     name: str | None
+    freed: tuple[PythonFrame, ...] = ()
+    is_freed: bool = False
+    freed_thread: int | None = None
+    allocated_native: tuple[NativeFrame, ...] = ()
+    freed_native: tuple[NativeFrame, ...] = ()
+    allocator: str | None = None
 
 
 class FaultRecord(NamedTuple):
@@ -191,6 +225,7 @@ class FaultRecord(NamedTuple):
             64 bytes at most.
         call: the function through which the kernel made the access, such as ``"readv"``; None for the program's own.
         transferred: how many bytes that call had moved before.
+        element: which element of the array over the block ``address`` would be; None where that cannot be said.
 
     >>> thread = FaultThread(4242, "MainThread")
     >>> FaultRecord("unmapped", "read", 8, 0, None, False, 11, None, None, (), thread, None).kind
@@ -217,6 +252,7 @@ class FaultRecord(NamedTuple):
     value: bytes | None = None
     call: str | None = None
     transferred: int | None = None
+    element: Element | None = None
 
     @property
     def instruction(self) -> str | None:

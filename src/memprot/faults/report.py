@@ -86,9 +86,31 @@ def _array(record: FaultRecord) -> _Section:
     if own is not None:
         lines.append(_indented(("plain", "allocated in "), *_where(own)))
         lines += _source(own)
+    lines += _allocated_natively(block) + _freed(block)
     drawing = sketch(record)
     if drawing:
         lines += [[], _indented(*drawing)]
+    return lines
+
+
+def _allocated_natively(block: Block) -> _Section:
+    if program_frame(block.allocated) is not None:
+        return []
+    return [_indented(("dim", f"by {printable(str(frame))}")) for frame in block.allocated_native[:_CALLERS]]
+
+
+def _freed(block: Block) -> _Section:
+    if not block.is_freed:
+        return []
+    own = program_frame(block.freed) or next(iter(block.freed), None)
+    thread: list[Span] = [("dim", f", by thread {block.freed_thread}")] if block.freed_thread else []
+    lines = []
+    if own is not None:
+        lines = [_indented(("plain", "freed in "), *_where(own), *thread), *_source(own)]
+    elif thread:
+        lines = [_indented(("plain", "freed"), *thread)]
+    if own is None or program_frame(block.freed) is None:
+        lines += [_indented(("dim", f"by {printable(str(frame))}")) for frame in block.freed_native[:_CALLERS]]
     return lines
 
 
@@ -171,6 +193,8 @@ def _mapping(mapping: Where) -> list[Span]:
 def _outcome(record: FaultRecord, policy: str) -> Span:
     if not record.recovered:
         return _end(record, policy)
+    if record.kind in ("double-free", "wild-free", "slack"):
+        return _found(record, policy)
     intact = {
         "write": "no byte of the program's data was changed",
         "read": "what it read means nothing, so its result does not either",
@@ -179,6 +203,13 @@ def _outcome(record: FaultRecord, policy: str) -> Span:
     if policy == "raise" and record.python is not None:
         return "green", f"FaultError is raised in this thread; {intact}."
     return "yellow", f"The program goes on; {intact}."
+
+
+def _found(record: FaultRecord, policy: str) -> Span:
+    done = "what was overwritten stays so" if record.kind == "slack" else "nothing was freed"
+    if policy == "raise" and record.python is not None:
+        return "green", f"FaultError is raised in this thread; {done}."
+    return "yellow", f"The program goes on; {done}."
 
 
 def _end(record: FaultRecord, policy: str) -> Span:

@@ -11,10 +11,12 @@ import memprot._native as _native
 from memprot.faults.document import fault_document
 from memprot.faults.ink import Ink
 from memprot.faults.mapped_file import file_beneath
-from memprot.faults.native_record import ACCESSES, place_beside, python_frames
+from memprot.faults.native_block import ALLOCATORS, NativeBlock, allocator_name
+from memprot.faults.native_record import ACCESSES, kind_of, python_frames
 from memprot.faults.record import Block, FaultRecord, FaultThread, NativeFrame
 from memprot.faults.report import render, wants_color
 from memprot.faults.source_line import SourceLine
+from memprot.guard.counts import counts_as_told
 from memprot.printable import printable
 from memprot.run import stderr
 from memprot.run.json_text import json_text
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from memprot.faults.ink import Span
     from memprot.faults.record import FaultKind
 
-__all__ = ["Evidence", "appendix", "layout_of", "main", "record_of"]
+__all__ = ["Evidence", "appendix", "layout_of", "main", "record_of", "set_guarded"]
 
 _SIGBUS = 7
 _SI_KERNEL = 0x80  # a general protection fault
@@ -88,17 +90,31 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
     mapping = layout.find(address)
     unmapped = mapping is None if layout else evidence["code"] == _SEGV_MAPERR
     kind: FaultKind = "unmapped" if unmapped or evidence["guard"] else "protection"
-    block, distance = None, None
+    block, place = None, None
     if "block" in evidence:
-        start, size = evidence["block"]
-        block = Block(start, size, _frames(evidence["allocated"]), None, None, None)
-        kind, distance = place_beside(address, start, size)
+        start, size, is_freed, owner, freed_thread = evidence["block"]
+        place = NativeBlock(start, size, is_freed=is_freed, owner=owner)
+        block = Block(
+            start,
+            size,
+            _frames(evidence["allocated"]),
+            None,
+            None,
+            None,
+            freed=_frames(evidence["freed"]),
+            is_freed=is_freed,
+            freed_thread=freed_thread or None,
+            allocator=allocator_name(owner),
+        )
     elif "depth" in evidence:
         kind = "stack-overflow"
     elif evidence["signal"] == _SIGBUS:
         kind = "bus"
     elif evidence["key"] is not None:
         kind = "key"
+    guard = evidence["guard"] or place is not None
+    beside, distance = kind_of(evidence["finding"], guard, place, address)
+    kind = beside or kind
     return FaultRecord(
         kind=kind,
         access=ACCESSES[evidence["access"]],
@@ -190,10 +206,27 @@ def _neighbourhood(address: int, layout: Layout) -> Iterator[list[Span]]:
         yield [("bold", f"> {address:#x} lies below all of them")]
 
 
-def _complete(path: str, record: FaultRecord, guarded: list[int]) -> None:
+def _complete(path: str, record: FaultRecord, guarded: list[list[int]]) -> None:
     with open(path, encoding="utf-8") as file:
         document = json.load(file)
     document["faults"].append(fault_document(record))
     document["exit"] = -record.signal
-    document["guarded"]["numpy"] = dict(zip(("arrays", "bytes"), guarded, strict=True))
+    set_guarded(document, guarded)
     _native.write_document(os.fsencode(path), (json_text(document) + "\n").encode())
+
+
+def set_guarded(document: dict[str, Any], guarded: list[list[int]]) -> None:
+    """Put into a document what was guarded.
+
+    Args:
+        document: whose allocators stay, and those that guarded anything are added.
+        guarded: the numbers of each allocator, as libmemprot/evidence.c writes them.
+
+    >>> document = {"guarded": {}}
+    >>> set_guarded(document, [[1] * 10] + [[0] * 10] * 4)
+    >>> document["guarded"]["numpy"]["arrays"]
+    1
+    """
+    for target, counts in zip(ALLOCATORS, guarded, strict=True):
+        if target in document["guarded"] or any(counts):
+            document["guarded"][target] = counts_as_told(target, counts)

@@ -92,8 +92,8 @@ class Journal:
 def _body(
     guarded: Mapping[str, Mapping[str, int]], faults: list[str], suppressed: Iterable[tuple[Suppression, int]] = ()
 ) -> bytes:
-    numpy = guarded.get("numpy", {})
-    counts: Json = {"numpy": {"arrays": numpy.get("arrays", 0), "bytes": numpy.get("bytes", 0)}}
+    counts: dict[str, Json] = {"numpy": {"arrays": 0, "bytes": 0}}
+    counts.update((target, dict(numbers)) for target, numbers in guarded.items())
     listed = "".join(f"{',' if i else ''}\n  {text}" for i, text in enumerate(faults))
     known: Json = [{"name": one.name, "place": one.place, "count": count} for one, count in suppressed]
     head = f',\n "guarded": {json_text(counts)},\n "suppressed": {json_text(known)},\n "faults": ['

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-from memprot.run import journal
+from memprot.run import journal, preload
 from memprot.run.options import Options
 
-__all__ = ["ACTIVATION", "FORMER_PATH", "CannotRunError", "launch"]
+__all__ = ["ACTIVATION", "FOLLOW", "FORMER_PATH", "CannotRunError", "launch"]
 
 ACTIVATION = "MEMPROT_RUN"
 FORMER_PATH = "MEMPROT_RUN_PYTHONPATH"
+FOLLOW = "MEMPROT_FOLLOW"
 
 _STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "startup")
 
@@ -56,6 +57,8 @@ def launch(options: Options, program: list[str]) -> NoReturn:
         stream.flush()
     try:
         os.execve(sys.executable, arguments, _environment(options, len(flags), os.environ))
+    except preload.CannotPreloadError as error:
+        raise CannotRunError(str(error)) from error
     except OSError as error:
         raise CannotRunError(f"{sys.executable!r} cannot be started: {error.strerror}.") from error
 
@@ -96,9 +99,11 @@ def _environment(options: Options, flags: int, environment: Mapping[str, str]) -
     # An empty entry would be the working directory: an empty PYTHONPATH is none.
     result["PYTHONPATH"] = os.pathsep.join(filter(None, (_STARTUP, former)))
     result[ACTIVATION] = options.as_text(flags)
+    if options.follow:
+        result[FOLLOW] = str(os.getpid())
     if former is not None:
         result[FORMER_PATH] = former
-    return result
+    return preload.environment(result) if "malloc" in options.guard else result
 
 
 def _begin_document(path: str, program: list[str]) -> None:

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-from memprot.run import executable, journal, stderr
+from memprot.run import executable, journal, preload, stderr
+from memprot.run.launch import FOLLOW
 from memprot.run.options import Options
 from memprot.run.reporter import command
 
 __all__ = ["CannotStartError", "launch"]
 
 _ACTIVATION = "MEMPROT_PROGRAM"
-_FOLLOW = "MEMPROT_FOLLOW"
 _SEPARATOR = "\x1f"
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells have them
 _SHELL = "/bin/sh"
@@ -98,9 +98,13 @@ def _environment_as_given() -> dict[str, str]:
 
 
 def _guarded(options: Options, environment: dict[str, str]) -> dict[str, str]:
-    result = environment | {_ACTIVATION: _activation(options)}
+    try:
+        result = preload.environment(environment)
+    except preload.CannotPreloadError as error:
+        raise CannotStartError(str(error), _NOT_RUN) from error
+    result |= {preload.WORDS: preload.as_words(options), _ACTIVATION: _activation(options)}
     if options.follow:
-        result[_FOLLOW] = "1"
+        result[FOLLOW] = str(os.getpid())
     return result
 
 

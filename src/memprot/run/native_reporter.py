@@ -45,7 +45,8 @@ def main(policy: str, document: str, first: str) -> None:
     record = crash.record_of(evidence, layout)
     ink = Ink(color=wants_color(stderr.is_terminal(), os.environ), unicode=stderr.can_show("│╰─├┤█…·"))
     whose = "" if is_first else f"memprot: in process {pid}, {printable(_program_of(pid))}:\n"
-    dies = bool(evidence["registers"])  # only a last handler knows them
+    # Only a last handler knows registers; what was found without a signal names the one to come.
+    dies = bool(evidence["registers"]) or (evidence["finding"] > 0 and evidence["signal"] > 0)
     if not dies:
         record = record._replace(recovered=True)
     appendix = crash.appendix(evidence, layout) if dies else ()
@@ -54,6 +55,7 @@ def main(policy: str, document: str, first: str) -> None:
         content = _read(path, pid)
         content["faults"].append(fault_document(record))
         content["exit"] = -record.signal if dies else None
+        crash.set_guarded(content, evidence["guarded"])
         _write(path, content)
 
 
@@ -88,4 +90,5 @@ def _end(path: str, evidence: dict[str, Any]) -> None:
     content["exit"] = evidence["end"]
     for fault, count in zip(content["faults"], evidence["counts"], strict=False):
         fault["count"] = count
+    crash.set_guarded(content, evidence["guarded"])
     _write(path, content)

@@ -31,8 +31,8 @@ class Options:
         json: absolute path of the document; None for none.
         follow: whether the programs that this one starts are run under memprot too.
         suppressions: absolute paths of the files that say which faults are not told.
-        gen_suppressions: where a suppression of each fault is written: ``-`` for standard error, or an absolute path; None
-            for nowhere.
+        gen_suppressions: where what would suppress each fault is written: ``-`` for standard error, or an absolute
+            path; None for nowhere.
 
     >>> options = Options(json="/tmp/a report.json", quiet=True)
     >>> Options.from_text(options.as_text(flags=0))[0].json

@@ -45,7 +45,14 @@ def start(activation: str) -> None:
     b'6\\n'
     """
     options, argv = Options.from_text(activation)
+    is_child = options.follow and os.environ.get("MEMPROT_FOLLOW") != str(os.getpid())
+    if is_child:
+        argv = sys.orig_argv[1:]
+        options.error_exitcode = 0
+        options.json = None if options.json is None else f"{options.json}.{os.getpid()}"
     session = sessions.current = Session(options, argv)
+    if is_child:
+        session.whose = f"memprot: in process {os.getpid()}, {' '.join(argv[:2]):.60}:\n"
     session.prepare()
     _watch_end(session)
     try:

@@ -8,6 +8,7 @@ from _thread import RLock
 import memprot._native as _native
 from memprot.run import stderr
 from memprot.run.journal import Journal
+from memprot.run.options import GUARDS
 from memprot.run.summary import summary
 
 # What typing.TYPE_CHECKING stands for, without the modules that typing would bring into the program.
@@ -36,6 +37,8 @@ class Session:
         argv: the program and its arguments as the user typed them.
 
     Attributes:
+        whose: what stands before a report: nothing, or a line that names a process which another one under
+            memprot has started. Such a process sums up nothing when there is nothing to tell.
         running: whether the engine runs, so that there is something to sum up.
         drain: makes the engine tell what it has not told yet.
         suppressed: the suppressions, each with how many faults it kept from being told.
@@ -52,6 +55,7 @@ class Session:
         self.options = options
         self.pid = os.getpid()
         self.journal = None if options.json is None else Journal(options.json, argv)
+        self.whose = ""
         self.running = False
         self.tells = True
         self.drain: Callable[[], object] = _nothing
@@ -103,7 +107,7 @@ class Session:
         if is_new and self.tells:
             color = wants_color(stderr.is_terminal(), os.environ)
             ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
-            stderr.say(render(record, self.options.on_fault, ink))
+            stderr.say(self.whose + render(record, self.options.on_fault, ink))
         if is_new:
             self._generate(record)
         total = self.faults.total
@@ -178,11 +182,13 @@ class Session:
             self._die(number)
 
     def _summary(self) -> str:
-        if self.options.quiet or not self.running:
+        if self.options.quiet or not self.running or (self.whose and not self.total):
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
-        guarded = self.guarded().get("numpy", {}) if "numpy" in self.options.guard else None
-        return summary(self.total, distinct, guarded) + self._last_words_of_suppressions()
+        counts = self.guarded()
+        guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
+        refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
+        return self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
 
     def _last_words_of_suppressions(self) -> str:
         if not self.options.suppressions:

@@ -12,6 +12,8 @@ def _hide(here: str) -> str | None:
     if here in sys.path:
         sys.path.remove(here)
     sys.path_importer_cache.pop(here, None)
+    if "MEMPROT_FOLLOW" in os.environ:  # what this process starts is to find them as well
+        return os.environ.get("MEMPROT_RUN")
     activation = os.environ.pop("MEMPROT_RUN", None)
     former = os.environ.pop("MEMPROT_RUN_PYTHONPATH", None)
     if activation is not None:
@@ -19,7 +21,17 @@ def _hide(here: str) -> str | None:
             os.environ.pop("PYTHONPATH", None)
         else:
             os.environ["PYTHONPATH"] = former
+        _hide_library()
     return activation
+
+
+def _hide_library() -> None:
+    first, _, rest = os.environ.get("LD_PRELOAD", "").partition(":")
+    if os.path.basename(first) == "libmemprot_malloc.so":
+        if rest:
+            os.environ["LD_PRELOAD"] = rest
+        else:
+            del os.environ["LD_PRELOAD"]
 
 
 def _load_memprot(package: str) -> None:

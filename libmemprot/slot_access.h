@@ -1,0 +1,16 @@
+// Whether the pages of a slot may be accessed. Without the lock of the pools.
+#pragma once
+
+#include "guard_pool.h"
+
+/// Closes what is open of a slot and of the guards beside it, for the next block: a fault there may not have been
+/// claimed yet.
+void memprot_pool_close_around(struct memprot_pool *pool, const struct memprot_slot *slot);
+
+/// Makes the data of a TAKEN slot inaccessible, and accessible again.
+/// @return 0, or -1 with errno set: then nothing has changed.
+int memprot_pool_forbid(struct memprot_pool *pool, const struct memprot_slot *slot);
+int memprot_pool_allow(struct memprot_pool *pool, const struct memprot_slot *slot);
+
+/// Whether forbidding it has discarded what was there. May run in a signal handler.
+bool memprot_pool_forbids_by_guard(const struct memprot_pool *pool);
