@@ -110,8 +110,8 @@ def test_junit_has_the_report_without_colours(run: Run, pytester: pytest.Pyteste
     cases = {case.get("name"): case for case in ElementTree.parse(pytester.path / "report.xml").iter("testcase")}
     failure = cases["test_behind"].find("failure")
     assert failure is not None
-    assert failure.get("message") == "FaultError: write of 1 byte, 0 bytes past the end of `array`"
-    assert (failure.text or "").startswith("memprot: write of 1 byte, 0 bytes past the end of `array`\n")
+    assert (failure.get("message") or "").startswith("FaultError: write of 1 byte, 0 bytes past the end of `array`")
+    assert (failure.text or "").startswith("memprot: write of 1 byte, 0 bytes past the end of `array`")
     error = cases["test_error"].find("error")
     assert error is not None
     assert "past the end of `array`" in (error.text or "")

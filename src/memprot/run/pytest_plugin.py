@@ -20,6 +20,7 @@ from memprot.run.pytest_escapes import gathered_escapes
 from memprot.run.pytest_failure import Failure, without_color
 from memprot.run.pytest_guards import Guards, parse_guards, parse_settings
 from memprot.run.pytest_marks import Wish, wish_of
+from memprot.run.pytest_restart import hide_library, with_guarded_malloc
 from memprot.run.pytest_summary import Summary
 from memprot.run.pytest_telling import Telling
 
@@ -53,12 +54,17 @@ def start(config: pytest.Config, guards: str) -> None:
     try:
         targets = parse_guards(guards)
         settings = parse_settings({name: _given(config, name) for name in _SETTINGS})
+        if "malloc" in targets:
+            with_guarded_malloc(config.invocation_params.args)
+            # The workers of xdist are to find it as well; each hides it from what its tests start.
+            if not getattr(config.known_args_namespace, "numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ:
+                hide_library()
         if targets:
             plugin = Plugin(config, dict.fromkeys(targets, settings))
             config.add_cleanup(plugin.stop)
             plugin.start()
             config.pluginmanager.register(plugin, "memprot-session")
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         raise pytest.UsageError(f"--memprot: {error}") from error
 
 
