@@ -43,7 +43,7 @@ $(VENV)/neighbours: $(VENV)/built
 	@touch $@
 
 neighbours: $(VENV)/neighbours  ## install what memprot shares processes with (Java, PyTorch, gdb and more), run the tests of that
-	MEMPROT_NEIGHBOURS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs $(or $(TESTS),tests/neighbours)
+	MEMPROT_NEIGHBOURS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs $(or $(TESTS),tests/neighbours tests/programs/test_seeded_bugs.py)
 
 $(VM)/version: tests/vm/prepare.py
 	@$(PYTHON) tests/vm/prepare.py $(VM)

@@ -1449,6 +1449,24 @@ def allocator_disable(owner: int, /) -> None:
     :raises ValueError: the owner is no domain of Python's.
     """
 
+def malloc_configure(sample: int, side: int, align: int, /) -> None:
+    """Serve malloc from guard pools.
+
+    :param sample: one block of so many is guarded; 0 guards none.
+    :param side: where the guard stands, an ``enum memprot_side``.
+    :param align: a power of two up to the page size that each block's address is a multiple of.
+    :raises RuntimeError: the library that does it was not preloaded.
+    """
+
+def malloc_is_ours() -> bool:
+    """Whether the library was preloaded."""
+
+def malloc_sampled_out() -> int:
+    """How many blocks of malloc were not guarded because others were the sample."""
+
+def native_stack(number: int, /) -> tuple[int, ...]:
+    """The return addresses of a native stack that the core has numbered, innermost first; none for 0."""
+
 def guard_statistics(owner: int, /) -> dict[str, int]:
     """What the guard pools have done for one who hands out blocks.
 

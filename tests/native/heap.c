@@ -62,6 +62,15 @@ static void own_handler(void) {
     printf("ignored, %d\n", signal(SIGSEGV, SIG_DFL) == SIG_IGN);
 }
 
+static void handled_overflow(void) {
+    struct sigaction action = {.sa_sigaction = jump, .sa_flags = SA_SIGINFO};
+    sigaction(SIGSEGV, &action, NULL);
+    int caught = sigsetjmp(back, 1);
+    if (!caught)
+        put(block + SIZE, 1);
+    printf("caught %d\n", caught == SIGSEGV);
+}
+
 static int forks(void (*what)(void)) {
     fflush(stdout);
     pid_t child = fork();
@@ -113,6 +122,8 @@ int main(int count, char **words) {
         put(NULL, 1);
     else if (!strcmp(what, "own-handler"))
         own_handler();
+    else if (!strcmp(what, "handled-overflow"))
+        handled_overflow();
     else if (!strcmp(what, "fork"))
         return forks(overflow);
     else if (!strcmp(what, "exec"))

@@ -111,7 +111,7 @@ for number in range(1000):
 print(wrong, work() == kept)
 """
     )
-    done = run(runner, code, options=("--sample", "10"))
+    done = run(runner, code, options=("--sample", "100"))
     assert (done.status, done.stdout) == (0, b"0 True\n")
 
 

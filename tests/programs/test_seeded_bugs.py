@@ -12,6 +12,7 @@ from tests.seeded import BUGS, Bug
 from tests.seeded.build import address_sanitizer, build, needed
 from tests.seeded.judge import memprot_run, under_address_sanitizer, under_memprot
 
+PAGE = Path(__file__).parent.parent.parent / "docs" / "found.md"
 LANGUAGES = ("C", "C++", "Cython", "numba")
 GUARDS: dict[str, tuple[str, ...]] = {
     "by default": (),
@@ -78,3 +79,10 @@ def test_address_sanitizer_has_nothing_against_the_correct_versions(tmp_path: Pa
     folder = build(tmp_path, "-DCORRECT", "-fsanitize=address")
     names = [bug.name for bug in BUGS.values() if bug.language != "numba" and not needed(bug.code)]
     assert under_address_sanitizer(names, folder, library) == ""
+
+
+def test_the_page_of_what_was_found_has_each_function_with_its_bug() -> None:
+    rows = [line.split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    assert [(row[0].strip("| `"), row[1], row[2]) for row in rows if row[0].strip("| `") in BUGS] == [
+        (bug.name, bug.language, bug.title) for bug in BUGS.values()
+    ]

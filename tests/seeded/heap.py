@@ -13,7 +13,7 @@ def size_that_wraps(code: Any) -> None:
     code.invert(300, 300)  # allocated, fault
 
 
-@seeded("heap.c", "double-free", "write", distance=0, guard="malloc")
+@seeded("heap.c", "double-free", "write", distance=None, guard="malloc")
 def freed_twice(code: Any) -> None:
     """An error path frees what is freed at the end."""
     code.parse(0)  # allocated, freed, fault
@@ -37,7 +37,7 @@ def pointer_from_before_realloc(code: Any) -> None:
     code.grow()  # allocated, freed, fault
 
 
-@seeded("heap.c", "slack", "write", distance=0, guard="malloc")
+@seeded("heap.c", "slack", "write", distance=0, size=1, guard="malloc")
 def no_room_for_the_terminator(code: Any) -> None:
     """A copy of 20 letters is allocated without its terminator, which falls into padding."""
     code.duplicate(b"abcdefghijklmnopqrst")  # allocated, fault

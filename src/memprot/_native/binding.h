@@ -17,6 +17,7 @@ int memprot_add_engine(PyObject *module);
 int memprot_add_features(PyObject *module);
 int memprot_add_guard(PyObject *module);
 int memprot_add_kernel_error(PyObject *module);
+int memprot_add_malloc(PyObject *module);
 int memprot_add_mapping(PyObject *module);
 int memprot_add_maps(PyObject *module);
 int memprot_add_numpy(PyObject *module);

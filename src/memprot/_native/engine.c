@@ -7,6 +7,7 @@
 #include "epoch.h"
 #include "imports.h"
 #include "kernel_calls.h"
+#include "origin.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -150,6 +151,7 @@ static PyMethodDef methods[] = {
 
 // After the interpreter's end a fault is nobody's exception.
 static void forget_python(void) {
+    memprot_origin_set_python(NULL);
     memprot_fault_set_hooks(NULL);
     memprot_policy_of_process(MEMPROT_POLICY_DIE);
 }

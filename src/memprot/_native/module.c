@@ -23,6 +23,7 @@ static int execute(PyObject *module) {
         memprot_add_guard,
         memprot_add_interpose,
         memprot_add_kernel_error,
+        memprot_add_malloc,
         memprot_add_mapping,
         memprot_add_maps,
         memprot_add_numpy,

@@ -30,18 +30,6 @@ static struct domain raw = {.number = PYMEM_DOMAIN_RAW, .owner = MEMPROT_GUARD_R
 static struct domain mem = {.number = PYMEM_DOMAIN_MEM, .owner = MEMPROT_GUARD_MEM};
 static struct domain obj = {.number = PYMEM_DOMAIN_OBJ, .owner = MEMPROT_GUARD_OBJ};
 
-// Raw memory is allocated without the interpreter too, and by threads of other interpreters, for which the stacks would
-// have to look through lists that are changed meanwhile. Without the global lock a thread that waits for the stacks
-// lets itself be stopped, which nobody expects of an allocation.
-static uint32_t python_stack(void) {
-#ifdef Py_GIL_DISABLED
-    return 0;
-#else
-    PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
-#endif
-}
-
 static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
     // Only after every thread sees all of our functions may there be blocks that Python's own could not free.
     if (!atomic_load_explicit(&domain->enabled, memory_order_acquire))
@@ -56,7 +44,7 @@ static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
         .side = domain->side,
         .owner = domain->owner,
         .zeroed = zeroed,
-        .origin.python = python_stack(),
+        .origin.python = memprot_stack_capture_anywhere(),
     });
 }
 
@@ -73,7 +61,7 @@ static void *domain_calloc(struct domain *domain, size_t count, size_t size) {
 
 // Where a block was freed is of interest as long as its memory is kept from others.
 static struct memprot_origin freeing(void) {
-    return (struct memprot_origin){.python = memprot_guard_quarantine() > 0 ? python_stack() : 0};
+    return (struct memprot_origin){.python = memprot_guard_quarantine() > 0 ? memprot_stack_capture_anywhere() : 0};
 }
 
 static void domain_free(struct domain *domain, void *block) {

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 import memprot._native as _native
+from memprot.guard import malloc as _malloc
 from memprot.guard import numpy as _numpy
 from memprot.guard import python as _python
 from memprot.guard.settings import OWNERS, Settings, Side, Target, bytes_of
@@ -37,6 +38,7 @@ _ALLOCATORS: Final[Mapping[Target, _Allocator]] = {
     "raw": _python,
     "mem": _python,
     "obj": _python,
+    "malloc": _malloc,
 }
 
 _ever_enabled: set[Target] = {"numpy"}
@@ -45,8 +47,6 @@ _ever_enabled: set[Target] = {"numpy"}
 def _allocator_of(target: Target) -> _Allocator:
     if target not in OWNERS:
         raise ValueError(f"nothing called {target!r} can be guarded; choose one of: {', '.join(OWNERS)}")
-    if target not in _ALLOCATORS:
-        raise ValueError(f"{target!r} cannot be guarded in this build; choose one of: {', '.join(_ALLOCATORS)}")
     return _ALLOCATORS[target]
 
 

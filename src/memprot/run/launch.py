@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-from memprot.run import journal
+from memprot.run import journal, preload
 from memprot.run.options import Options
 
 __all__ = ["ACTIVATION", "FOLLOW", "FORMER_PATH", "CannotRunError", "launch"]
@@ -57,6 +57,8 @@ def launch(options: Options, program: list[str]) -> NoReturn:
         stream.flush()
     try:
         os.execve(sys.executable, arguments, _environment(options, len(flags), os.environ))
+    except preload.CannotPreloadError as error:
+        raise CannotRunError(str(error)) from error
     except OSError as error:
         raise CannotRunError(f"{sys.executable!r} cannot be started: {error.strerror}.") from error
 
@@ -101,7 +103,7 @@ def _environment(options: Options, flags: int, environment: Mapping[str, str]) -
         result[FOLLOW] = str(os.getpid())
     if former is not None:
         result[FORMER_PATH] = former
-    return result
+    return preload.environment(result) if "malloc" in options.guard else result
 
 
 def _begin_document(path: str, program: list[str]) -> None:

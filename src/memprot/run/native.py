@@ -7,8 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-import memprot._native as _native
-from memprot.run import executable, journal, stderr
+from memprot.run import executable, journal, preload, stderr
 from memprot.run.launch import FOLLOW
 from memprot.run.options import Options
 from memprot.run.reporter import command
@@ -17,7 +16,6 @@ __all__ = ["CannotStartError", "launch"]
 
 _ACTIVATION = "MEMPROT_PROGRAM"
 _SEPARATOR = "\x1f"
-_LIBRARY = os.path.join(os.path.dirname(os.path.abspath(_native.__file__)), "libmemprot_malloc.so")
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells have them
 _SHELL = "/bin/sh"
 
@@ -100,10 +98,11 @@ def _environment_as_given() -> dict[str, str]:
 
 
 def _guarded(options: Options, environment: dict[str, str]) -> dict[str, str]:
-    if not os.path.exists(_LIBRARY):
-        return environment
-    preload = ":".join(filter(None, (_LIBRARY, environment.get("LD_PRELOAD"))))
-    result = environment | {"LD_PRELOAD": preload, _ACTIVATION: _activation(options)}
+    try:
+        result = preload.environment(environment)
+    except preload.CannotPreloadError as error:
+        raise CannotStartError(str(error), _NOT_RUN) from error
+    result |= {preload.WORDS: preload.as_words(options), _ACTIVATION: _activation(options)}
     if options.follow:
         result[FOLLOW] = str(os.getpid())
     return result

@@ -106,6 +106,7 @@ class Session:
         is_new = self.faults.add(record)
         if is_new and self.tells:
             stderr.say(self.whose + render(record, self.options.on_fault, _ink()))
+        if is_new:
             self._generate(record)
         total = self.faults.total
         # Those that are only counted are written now and then: a killed program leaves nearly all.

@@ -21,7 +21,17 @@ def _hide(here: str) -> str | None:
             os.environ.pop("PYTHONPATH", None)
         else:
             os.environ["PYTHONPATH"] = former
+        _hide_library()
     return activation
+
+
+def _hide_library() -> None:
+    first, _, rest = os.environ.get("LD_PRELOAD", "").partition(":")
+    if os.path.basename(first) == "libmemprot_malloc.so":
+        if rest:
+            os.environ["LD_PRELOAD"] = rest
+        else:
+            del os.environ["LD_PRELOAD"]
 
 
 def _load_memprot(package: str) -> None:
