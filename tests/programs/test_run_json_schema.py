@@ -29,12 +29,12 @@ PROGRAMS = {
     "use after free": (("--quarantine", "1MiB"), "address = numpy.ones(9).ctypes.data; misbehave.write(address, 1)"),
     "slack": (("--side", "left"), "misbehave.write(array.ctypes.data + array.nbytes, 1); del array"),
     "suppressed": (("--suppressions", "all.supp"), "misbehave.write(array.ctypes.data + array.nbytes, 1)"),
-    "kernel": (("--on-fault", "log"), "os.pread(os.open('/proc/self/exe', 0), 0, 0); libc.getcwd(end, 4096)"),
+    "kernel": (("--on-fault", "log"), "libc.read(os.open('/proc/self/exe', 0), end, 4096)"),
     "protection": ((), "region = memprot.Region(4096); region.protect('r--'); misbehave.write(region.address, 1)"),
     "file": (
         (),
-        "file = open('short', 'w+b'); file.truncate(8192); view = mmap.mmap(file.fileno(), 8192); file.truncate(1)\n"
-        "with memprot.catch_faults(): view[5000]",
+        """file = open('short', 'w+b'); file.truncate(8192); view = mmap.mmap(file.fileno(), 8192); file.truncate(1)
+with memprot.catch_faults(): view[5000]""",
     ),
     "death": ((), "misbehave.write(8, 1)"),
     "stack overflow": ((), "sys.setrecursionlimit(1 << 30)\ndef f(x): return sorted([x], key=f)\nf(1)"),
