@@ -61,7 +61,7 @@ static void *domain_calloc(struct domain *domain, size_t count, size_t size) {
 
 // Where a block was freed is of interest as long as its memory is kept from others.
 static struct memprot_origin freeing(void) {
-    return (struct memprot_origin){.python = memprot_guard_quarantine() > 0 ? python_stack() : 0};
+    return (struct memprot_origin){.python = memprot_guard_quarantine() > 0 ? memprot_stack_capture_anywhere() : 0};
 }
 
 static void domain_free(struct domain *domain, void *block) {

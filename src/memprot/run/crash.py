@@ -94,17 +94,20 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
     if "block" in evidence:
         start, size, is_freed, owner, freed_thread = evidence["block"]
         place = NativeBlock(start, size, is_freed=is_freed, owner=owner)
+        allocated, freed = evidence["allocated"], evidence["freed"]
         block = Block(
             start,
             size,
-            _frames(evidence["allocated"]),
+            _frames(allocated[0]),
             None,
             None,
             None,
-            freed=_frames(evidence["freed"]),
+            freed=_frames(freed[0]),
             is_freed=is_freed,
             freed_thread=freed_thread or None,
             allocator=allocator_name(owner),
+            allocated_native=tuple(_native_frames(allocated[1], layout, behind_calls=True)),
+            freed_native=tuple(_native_frames(freed[1], layout, behind_calls=True)),
         )
     elif "depth" in evidence:
         kind = "stack-overflow"
@@ -145,12 +148,12 @@ def _thread_name(evidence: Evidence) -> str | None:
     return "MainThread" if evidence["thread"] == os.getppid() else evidence["name"] or None
 
 
-def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFrame]:
+def _native_frames(instructions: list[int], layout: Layout, *, behind_calls: bool = False) -> Iterator[NativeFrame]:
     for depth, address in enumerate(instructions):
         mapping = layout.find(address)
         function, library, offset, source = None, None, None, None
         if mapping is not None and mapping.path is not None and not mapping.path.startswith("["):
-            behind_call = depth > 0
+            behind_call = behind_calls or depth > 0
             try:
                 function, library, offset, position = _native.symbol_at_file_offset(
                     mapping.path, address - behind_call - mapping.start + mapping.offset
