@@ -94,9 +94,16 @@ def _array(record: FaultRecord) -> _Section:
 
 
 def _allocated_natively(block: Block) -> _Section:
-    if program_frame(block.allocated) is not None:
-        return []
-    return [_indented(("dim", f"by {printable(str(frame))}")) for frame in block.allocated_native[:_CALLERS]]
+    return [] if program_frame(block.allocated) is not None else _natively("allocated", block.allocated_native)
+
+
+def _natively(done: str, frames: tuple[NativeFrame, ...]) -> _Section:
+    lines = []
+    for depth, frame in enumerate(frames[:_CALLERS]):
+        source = _native_source(frame)
+        said: Span = ("dim", "called from ") if depth else ("plain", f"{done} by ")
+        lines.append(_indented(said, ("dim", f"{printable(str(frame))}{', ' if source else ''}{source}")))
+    return lines
 
 
 def _freed(block: Block) -> _Section:
@@ -110,7 +117,7 @@ def _freed(block: Block) -> _Section:
     elif thread:
         lines = [_indented(("plain", "freed"), *thread)]
     if own is None or program_frame(block.freed) is None:
-        lines += [_indented(("dim", f"by {printable(str(frame))}")) for frame in block.freed_native[:_CALLERS]]
+        lines += _natively("freed", block.freed_native)
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 import memprot._native as _native
@@ -35,6 +36,7 @@ _SIGBUS = 7
 _SI_KERNEL = 0x80  # a general protection fault
 _SEGV_MAPERR = 1  # sigaction(2)
 _REGISTERS_A_LINE = 4
+_OWN_LIBRARIES = ("libmemprot.so", "libmemprot_malloc.so")
 
 Evidence = dict[str, Any]
 
@@ -128,7 +130,7 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
         signal=evidence["signal"],
         block=block,
         python=None if evidence["python"] is None else _frames(evidence["python"]),
-        native=tuple(_native_frames(evidence["instructions"], layout)),
+        native=tuple(_behind_memprot(_native_frames(evidence["instructions"], layout))),
         thread=FaultThread(evidence["thread"], _thread_name(evidence)),
         mapping=mapping,
         key=evidence["key"],
@@ -146,6 +148,11 @@ def _frames(rows: list[list[Any]]) -> tuple[Any, ...]:
 
 def _thread_name(evidence: Evidence) -> str | None:
     return "MainThread" if evidence["thread"] == os.getppid() else evidence["name"] or None
+
+
+def _behind_memprot(frames: Iterator[NativeFrame]) -> Iterator[NativeFrame]:
+    """Without memprot's own functions, in which an error is found that raises no signal."""
+    return dropwhile(lambda frame: os.path.basename(frame.library or "") in _OWN_LIBRARIES, frames)
 
 
 def _native_frames(instructions: list[int], layout: Layout, *, behind_calls: bool = False) -> Iterator[NativeFrame]:
