@@ -219,12 +219,8 @@ def python_frames(rows: tuple[tuple[str, int, str], ...]) -> tuple[PythonFrame, 
     return tuple(PythonFrame(*row) for row in rows)
 
 
-def native_frames(instructions: tuple[int, ...], *, callers: bool = False) -> tuple[NativeFrame, ...]:
+def native_frames(instructions: tuple[int, ...]) -> tuple[NativeFrame, ...]:
     """Name the functions; a return address lies behind its call, which may be the function's last instruction.
-
-    Args:
-        instructions: innermost first.
-        callers: whether the first is a return address, too.
 
     >>> import ctypes
     >>> native_frames((ctypes.cast(ctypes.CDLL(None).qsort, ctypes.c_void_p).value,))[0].function
@@ -232,10 +228,9 @@ def native_frames(instructions: tuple[int, ...], *, callers: bool = False) -> tu
     """
     frames = []
     for depth, address in enumerate(instructions):
-        behind_call = callers or depth > 0
-        function, library, offset, position = _native.symbol(address - behind_call)
+        function, library, offset, position = _native.symbol(address - (depth > 0))
         if offset is not None:
-            offset += behind_call
+            offset += depth > 0
         source = None if library is None or position is None else SourceLine(library, position)
         frames.append(NativeFrame(address, function, library, offset, source))
     return tuple(frames)
@@ -255,8 +250,6 @@ def _named_block(block: NativeBlock, array: FoundArray | None) -> Block:
         is_freed=block.is_freed,
         freed_thread=block.freed.thread or None,
         allocator=allocator_name(block.owner),
-        allocated_native=native_frames(_native.native_stack(block.allocated.native), callers=True),
-        freed_native=native_frames(_native.native_stack(block.freed.native), callers=True),
     )
 
 
