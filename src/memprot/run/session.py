@@ -184,8 +184,9 @@ class Session:
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
         counts = self.guarded()
-        guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
-        refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
+        asked = (target for target in GUARDS if target in self.options.guard)
+        guarded: dict[str, Mapping[str, int]] = {target: counts.get(target, {}) for target in asked}
+        refusals: dict[str, int] = {target: _native.guard_refusal(number) for number, target in enumerate(GUARDS)}
         words = self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
         return words + self._table()
 
