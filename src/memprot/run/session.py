@@ -186,8 +186,12 @@ class Session:
             return ""
         distinct = 0 if self.faults is None else len(self.faults)
         counts = self.guarded()
-        guarded = {target: counts.get(target, {}) for target in GUARDS if target in self.options.guard}
-        refusals = {target: _native.guard_refusal(GUARDS.index(target)) for target in guarded}
+        guarded: dict[str, Mapping[str, int]] = {}
+        refusals: dict[str, int] = {}
+        for number, target in enumerate(GUARDS):
+            if target in self.options.guard:
+                guarded[target] = counts.get(target, {})
+                refusals[target] = _native.guard_refusal(number)
         return self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
 
     def _last_words_of_suppressions(self) -> str:
