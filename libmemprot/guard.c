@@ -84,7 +84,8 @@ void *memprot_guard_allocate(const struct memprot_guard_request *request) {
     slot->size = size;
     slot->allocated = request->origin;
     slot->owner = (uint8_t)request->owner;
-    if (request->zeroed && !clean && (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
+    if (request->zeroed && !clean &&
+        (size < discard_threshold || madvise((void *)start, pool->data, MADV_DONTNEED) < 0))
         memset((void *)block, 0, size);
     memprot_slack_fill(block + size);
     atomic_store_explicit(&slot->state, MEMPROT_SLOT_LIVE, memory_order_release);

@@ -62,8 +62,8 @@ void memprot_pool_give(struct memprot_pool *pool, struct memprot_slot *slot, boo
 
 // Without the lock:
 
-/// The pool and the slot that hold an address; the guard behind a slot is the slot's. NULL for none, as the guard before
-/// the first is. May run in a signal handler.
+/// The pool and the slot that hold an address; the guard behind a slot is the slot's. NULL for none, as the guard
+/// before the first is. May run in a signal handler.
 struct memprot_pool *memprot_pool_at(uintptr_t address);
 struct memprot_slot *memprot_pool_slot_at(struct memprot_pool *pool, uintptr_t address);
 

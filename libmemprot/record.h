@@ -43,7 +43,7 @@ struct memprot_record {
     bool guard;  // the page is a guard, not memory whose protection forbids the access
     enum memprot_finding finding;
     struct memprot_block block; // what the address belongs to
-    char name[16]; // the thread's, as the kernel knows it; empty for the main thread
+    char name[16];              // the thread's, as the kernel knows it; empty for the main thread
     uint32_t pcs;
     uintptr_t pc[MEMPROT_RECORD_PCS]; // innermost first; all but the first are return addresses
     // Python's frames innermost first: a 32-bit line, then file and function, each ended by NUL.

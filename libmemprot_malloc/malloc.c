@@ -214,7 +214,7 @@ IN_FRONT static void start(void) {
     inside = true;
     memprot_imports_leave_alone((uintptr_t)&start);
     // Forks prepare in the reverse order: first the thread stays outside, then the pools' lock is taken.
-    memprot_guard_free(memprot_guard_allocate(&(struct memprot_guard_request){.align = 1}), MEMPROT_GUARD_NUMPY, NULL);
+    memprot_guard_prepare();
     if (pthread_atfork(stay_outside, come_back, come_back) == 0) {
         const char *words = find_words(environ);
         const char *unknown = words ? memprot_malloc_settings_read(words) : NULL;

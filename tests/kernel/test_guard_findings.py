@@ -1,9 +1,10 @@
-"""What is found without a signal: blocks freed twice, addresses freed that are none, and what follows by each policy."""
+"""What is found without a signal: blocks freed twice, addresses freed that are none, and what each policy does."""
 
 import ctypes
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 
@@ -113,7 +114,7 @@ def test_a_policy_that_only_logs_goes_on(raw: int) -> None:
 def test_a_callable_is_asked(raw: int) -> None:
     asked: list[FaultError] = []
 
-    def decide(fault: FaultError) -> str:
+    def decide(fault: FaultError) -> Literal["raise"]:
         asked.append(fault)
         return "raise"
 
@@ -152,10 +153,10 @@ free(address)
 
 
 @pytest.mark.parametrize("policy", ["die", "abort"])
-def test_where_the_policy_is_to_die_the_process_dies_of_sigabrt_with_a_report(
-    run_child: RunChild, policy: str
-) -> None:
-    child = run_child(f"{DOUBLE_FREE}\nset_policy({policy!r})\nprint('here', flush=True)\nfree(address)\nprint('never')\n")
+def test_where_the_policy_is_to_die_the_process_dies_of_sigabrt_with_a_report(run_child: RunChild, policy: str) -> None:
+    child = run_child(
+        f"{DOUBLE_FREE}\nset_policy({policy!r})\nprint('here', flush=True)\nfree(address)\nprint('never')\n"
+    )
     assert child.returncode == -signal.SIGABRT
     assert child.stdout == "here\n"
     assert "memprot: fatal second free at 0x" in child.stderr

@@ -1,6 +1,7 @@
-"""Freed blocks stay inaccessible as long as the quarantine's bound allows, and who still uses one is told of both ends."""
+"""Freed blocks stay inaccessible while the quarantine has room, and who still uses one is told of both its ends."""
 
 import gc
+import itertools
 import subprocess
 import sys
 import threading
@@ -170,7 +171,7 @@ def test_beside_a_freed_block_the_nearest_live_one_is_named(misbehave: ModuleTyp
     arrays = [numpy.zeros(PAGE_SIZE, "u1") for _ in range(64)]
     arrays.sort(key=address_of)
     lower, upper = next(
-        pair for pair in zip(arrays, arrays[1:], strict=False) if address_of(pair[1]) - address_of(pair[0]) < 1 << 18
+        pair for pair in itertools.pairwise(arrays) if address_of(pair[1]) - address_of(pair[0]) < 1 << 18
     )
     end = address_of(lower) + PAGE_SIZE
     arrays = [array for array in arrays if array is not lower]

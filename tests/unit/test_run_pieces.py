@@ -123,8 +123,9 @@ def test_only_builtins_can_be_interposed() -> None:
         (
             (0, 0, {"raw": {"blocks": 1, "bytes": 8}, "malloc": {"blocks": 1200}}),
             (
-                "memprot: no faults. 1 block of Python's raw memory was guarded, 8 bytes in all, for 0 bytes of memory at "
-                "most.\nmemprot: 1,200 blocks of malloc were guarded, 0 bytes in all, for 0 bytes of memory at most.\n"
+                "memprot: no faults. 1 block of Python's raw memory was guarded, 8 bytes in all, for 0 bytes of memory "
+                "at most.\nmemprot: 1,200 blocks of malloc were guarded, 0 bytes in all, for 0 bytes of memory at "
+                "most.\n"
             ),
         ),
         ((3, 1, {}), "memprot: 3 faults, all alike.\n"),

@@ -47,7 +47,7 @@ class FoundArray(NamedTuple):
             None where there is more than one answer, or none.
 
         >>> FoundArray("float64", (4, 10), "out", 0x1000, (80, 8), 8).element_at(0x1000 + 330)
-        Element(index=4, length=4, axis=0)
+        Element(number=4, length=4, axis=0)
         """
         axes = [axis for axis, length in enumerate(self.shape) if length > 1]
         if not axes or 0 in self.shape or 0 in (self.strides[axis] for axis in axes):

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from memprot.faults.mapped_file import MappedFile
 from memprot.faults.origin import program_frame
-from memprot.faults.record import Block, FaultRecord, NativeFrame, PythonFrame, Where
+from memprot.faults.record import Block, Element, FaultRecord, NativeFrame, PythonFrame, Where
 
 __all__ = ["Json", "fault_document", "signal_name"]
 
@@ -34,7 +34,7 @@ def fault_document(record: FaultRecord, count: int = 1) -> dict[str, Json]:
         "size": record.size,
         "address": hex(record.address),
         "distance": record.distance,
-        "element": None if record.element is None else record.element._asdict(),
+        "element": None if record.element is None else _element(record.element),
         "count": count,
         "recovered": record.recovered,
         "signal": signal_name(record.signal),
@@ -77,6 +77,10 @@ def _block(block: Block) -> Json:
         "allocated": _lines(block.allocated, block.allocated_native),
         "freed": _freed(block) if block.is_freed else None,
     }
+
+
+def _element(element: Element) -> Json:
+    return {"index": element.number, "length": element.length, "axis": element.axis}
 
 
 def _freed(block: Block) -> Json:

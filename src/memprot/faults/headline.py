@@ -39,8 +39,10 @@ def headline(record: FaultRecord) -> str:
             where = "where no block starts" if record.distance is None else f"{away}{_into(record)} {block}"
             return f"free of {record.address:#x}, {where}"
         case "slack":
-            count = "bytes were" if record.size is None else count_of(record.size, "byte") + (
-                " was" if record.size == 1 else " were"
+            count = (
+                "bytes were"
+                if record.size is None
+                else count_of(record.size, "byte") + (" was" if record.size == 1 else " were")
             )
             return f"{count} overwritten, {away}past the end of {block}, found when it was looked at{element}"
         case "unmapped":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 __all__ = ["ALLOCATORS", "NativeBlock", "NativeOrigin", "allocator_name"]
 
-ALLOCATORS: Final = ("numpy", "raw", "mem", "obj", "malloc")
+Allocator = Literal["numpy", "raw", "mem", "obj", "malloc"]
+
+ALLOCATORS: Final[tuple[Allocator, ...]] = get_args(Allocator)
 """Who hands out guarded blocks, as C numbers them (enum memprot_guard_owner)."""
 
 NOBODY: Final = -1
@@ -52,7 +54,7 @@ class NativeBlock(NamedTuple):
     owner: int = NOBODY
 
 
-def allocator_name(owner: int) -> str | None:
+def allocator_name(owner: int) -> Allocator | None:
     """Who handed a block out.
 
     >>> allocator_name(0), allocator_name(-1)

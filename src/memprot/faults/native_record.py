@@ -150,8 +150,10 @@ def kind_of(finding: int, guard: bool, block: NativeBlock | None, address: int) 
         block: the nearest.
         address: of the access.
 
-    >>> kind_of(0, True, NativeBlock(0x1000, 8), 0x1008), kind_of(0, True, NativeBlock(0x1000, 8, is_freed=True), 0x1004)
-    (('overflow', 0), ('use-after-free', 4))
+    >>> kind_of(0, True, NativeBlock(0x1000, 8), 0x1008)
+    ('overflow', 0)
+    >>> kind_of(0, True, NativeBlock(0x1000, 8, is_freed=True), 0x1004)
+    ('use-after-free', 4)
     """
     if finding == DOUBLE_FREE:
         return "double-free", None
@@ -243,6 +245,8 @@ def _named_block(block: NativeBlock, array: FoundArray | None) -> Block:
         None if array is None else array.shape,
         None if array is None else array.name,
         freed=_stack_of(block.freed),
+        allocated_native=_native_stack_of(block.allocated),
+        freed_native=_native_stack_of(block.freed),
         is_freed=block.is_freed,
         freed_thread=block.freed.thread or None,
         allocator=allocator_name(block.owner),
@@ -251,6 +255,11 @@ def _named_block(block: NativeBlock, array: FoundArray | None) -> Block:
 
 def _stack_of(origin: NativeOrigin) -> tuple[PythonFrame, ...]:
     return tuple(_outside_memprot(python_frames(_native.stack_frames(origin.python))))
+
+
+def _native_stack_of(origin: NativeOrigin) -> tuple[NativeFrame, ...]:
+    # The first is a return address, too: what stands in its place here is dropped again.
+    return native_frames((0, *_native.native_stack(origin.native)))[1:] if origin.native else ()
 
 
 def mapping_at(address: int, prot: int = NO_PROT) -> Mapping | None:

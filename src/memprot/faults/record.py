@@ -146,7 +146,7 @@ class Element(NamedTuple):
     """The place in an array that an address would be, if the array went on.
 
     Attributes:
-        index: along the axis; below 0 before its start.
+        number: along the axis, counted from 0; below 0 before its start.
         length: of the axis.
         axis: of the array.
 
@@ -154,12 +154,12 @@ class Element(NamedTuple):
     'element 10 of 10, axis 0'
     """
 
-    index: int
+    number: int
     length: int
     axis: int
 
     def __str__(self) -> str:
-        return f"element {self.index:,} of {self.length:,}, axis {self.axis}"
+        return f"element {self.number:,} of {self.length:,}, axis {self.axis}"
 
 
 class Block(NamedTuple):
@@ -177,8 +177,8 @@ class Block(NamedTuple):
         freed_thread: the kernel's number of the thread that freed it; None when it was not, or unknown.
         allocated_native: the machine code that asked for it, innermost first; empty when unknown.
         freed_native: the machine code that freed it.
-        allocator: who handed it out: ``"numpy"``, ``"raw"``, ``"mem"``, ``"obj"`` or ``"malloc"``; None for memory of no
-            guard pool.
+        allocator: who handed it out: ``"numpy"``, ``"raw"``, ``"mem"``, ``"obj"`` or ``"malloc"``; None for memory
+            of no guard pool.
 
     >>> Block(0x10000, 800, (), "float64", (100,), "out").name
     'out'

@@ -94,9 +94,7 @@ def _array(record: FaultRecord) -> _Section:
 
 
 def _allocated_natively(block: Block) -> _Section:
-    if program_frame(block.allocated) is not None:
-        return []
-    return [_indented(("dim", f"by {printable(str(frame))}")) for frame in block.allocated_native[:_CALLERS]]
+    return [] if program_frame(block.allocated) is not None else _by("allocated", block.allocated_native)
 
 
 def _freed(block: Block) -> _Section:
@@ -109,9 +107,19 @@ def _freed(block: Block) -> _Section:
         lines = [_indented(("plain", "freed in "), *_where(own), *thread), *_source(own)]
     elif thread:
         lines = [_indented(("plain", "freed"), *thread)]
-    if own is None or program_frame(block.freed) is None:
-        lines += [_indented(("dim", f"by {printable(str(frame))}")) for frame in block.freed_native[:_CALLERS]]
-    return lines
+    return lines if program_frame(block.freed) is not None else lines + _by("freed", block.freed_native)
+
+
+def _by(what: str, frames: tuple[NativeFrame, ...]) -> _Section:
+    words = [f"{what} by "] + ["called from "] * (len(frames) - 1)
+    return [
+        _indented(("dim", word), ("plain", printable(str(frame))), ("dim", _comma(_native_source(frame))))
+        for word, frame in zip(words[:_CALLERS], frames, strict=False)
+    ]
+
+
+def _comma(text: str) -> str:
+    return f", {text}" if text else ""
 
 
 def _what(block: Block) -> list[Span]:
@@ -139,8 +147,7 @@ def _running(record: FaultRecord) -> _Section:
 def _native(record: FaultRecord) -> _Section:
     lines: _Section = []
     for depth, frame in enumerate(record.native[:_NATIVE_FRAMES]):
-        source = _native_source(frame)
-        place = f", {source}" if source else ""
+        place = _comma(_native_source(frame))
         lines.append(
             _labelled("" if depth else "native", ("dim" if depth else "cyan", printable(str(frame))), ("dim", place))
         )

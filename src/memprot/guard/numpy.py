@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import memprot._native as _native
 from memprot.guard.counts import counts_of
-from memprot.guard.settings import Settings, Target
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from memprot.guard.settings import Settings, Target
 
 # NumPy 2 and NumPy 1 name their extension module differently.
 EXTENSIONS = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
@@ -39,6 +40,7 @@ def enable(target: Target, settings: Settings) -> None:
 
     Imports NumPy when the program has not.
 
+    >>> from memprot.guard.settings import Settings
     >>> enable("numpy", Settings(side=0, align=1, sample=1))
     >>> disable("numpy")
     """
