@@ -146,15 +146,10 @@ uint32_t memprot_stack_capture(void) {
     return found;
 }
 
-// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile. Without the global lock a thread that waits for the stacks
-// lets itself be stopped, which nobody expects of an allocation.
+// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile.
 uint32_t memprot_stack_capture_anywhere(void) {
-#ifdef Py_GIL_DISABLED
-    return 0;
-#else
     PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
-#endif
+    return bound && bound->interp == PyInterpreterState_Main() ? memprot_stack_capture() : 0;
 }
 
 PyObject *memprot_stack_frames(uint32_t id) {
