@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(abspath $(VENV))/bin
 VM     := build-vm
 BUILD  := $(abspath $(VENV))/build
-SOURCES := $(shell find src libmemprot -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
+SOURCES := $(shell find src libmemprot libmemprot_malloc -type f -not -name '*.pyc') meson.build meson.options pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help run test neighbours test-vm load fuzz lint bench cross format clean

@@ -80,22 +80,26 @@ void memprot_evidence_put_guarded(struct output *out) {
 }
 
 // May run in a signal handler.
+static void put_instructions(struct output *out, const uintptr_t *instructions, uint32_t count) {
+    put_byte(out, '[');
+    for (uint32_t i = 0; i < count; i++)
+        put_member(out, i ? "," : "", instructions[i]);
+    put_byte(out, ']');
+}
+
+// [Python's frames, return addresses]. May run in a signal handler.
 static void put_origin(struct output *out, const char *name, const struct memprot_origin *origin) {
     static struct memprot_record scratch;
     scratch.text_length = 0;
     if (asked.describe_stack)
         asked.describe_stack(&scratch, origin->python);
-    uintptr_t pcs[MEMPROT_NATIVE_DEPTH];
-    uint32_t count = memprot_native_stack_read(origin->native, pcs, MEMPROT_NATIVE_DEPTH);
+    uintptr_t calls[MEMPROT_NATIVE_DEPTH];
     put(out, ",\"");
     put(out, name);
-    put(out, "\":");
+    put(out, "\":[");
     memprot_evidence_put_frames(out, &scratch);
-    put(out, ",\"");
-    put(out, name);
-    put(out, "_native\":[");
-    for (uint32_t i = 0; i < count; i++)
-        put_member(out, i ? "," : "", pcs[i]);
+    put_byte(out, ',');
+    put_instructions(out, calls, memprot_native_stack_read(origin->native, calls, MEMPROT_NATIVE_DEPTH));
     put_byte(out, ']');
 }
 
@@ -130,15 +134,17 @@ void memprot_evidence_put(struct output *out, const struct memprot_record *recor
     put(out, ",\"name\":");
     put_string(out, record->name);
     put_member(out, ",\"finding\":", record->finding);
+    if (record->call) {
+        put(out, ",\"call\":[");
+        put_string(out, record->call);
+        put_member(out, ",", (uint64_t)record->transferred);
+        put_byte(out, ']');
+    }
     if (record->block.address)
         put_block(out, &record->block);
-    put(out, ",\"instructions\":[");
-    for (uint32_t i = 0; i < record->pcs; i++) {
-        if (i)
-            put_byte(out, ',');
-        put_number(out, record->pc[i], 10);
-    }
-    put(out, "],");
+    put(out, ",\"instructions\":");
+    put_instructions(out, record->pc, record->pcs);
+    put(out, ",");
     memprot_evidence_put_guarded(out);
     put(out, ",\"python\":");
     if (record->interpreted)

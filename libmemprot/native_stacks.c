@@ -9,7 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-// ---- the depot: each stack is a row of words, the first of which holds its hash and its depth; its number is its place
+// ---- the depot: each stack is a row of words, the first of which holds its hash and its depth; its number is its
+// place
 
 enum { WORDS = 1 << 22, SLOTS = 1 << 17, MOST_PROBES = 64, DEPTH_BITS = 8 };
 
@@ -23,8 +24,8 @@ static struct depot *find_depot(void) {
     struct depot *there = atomic_load_explicit(&depot, memory_order_acquire);
     if (there)
         return there;
-    struct depot *fresh = mmap(NULL, sizeof *fresh, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct depot *fresh =
+        mmap(NULL, sizeof *fresh, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (fresh == MAP_FAILED)
         return NULL;
     atomic_store(&fresh->used, 1);

@@ -6,18 +6,19 @@
 
 enum { MEMPROT_NATIVE_DEPTH = 16 };
 
-/// Who called a function of ours: its return address, and its own frame, where the caller's frame pointer lies below the
-/// return address.
+/// Who called a function of ours: its return address, and its own frame, where the caller's frame pointer lies below
+/// the return address.
 struct memprot_caller {
     const void *address, *frame;
 };
 
 /// The number of the calling thread's stack, the caller innermost, or 0 where there is no room for another. On a stack
-/// that is not the thread's own, which nobody knows the ends of, it is only the caller. Not for signal handlers, and what
-/// it calls may allocate memory for each thread's first stack.
+/// that is not the thread's own, which nobody knows the ends of, it is only the caller. Not for signal handlers, and
+/// what it calls may allocate memory for each thread's first stack.
 uint32_t memprot_native_stack_capture(const struct memprot_caller *caller);
 
-/// Writes up to @p capacity addresses to @p pcs, innermost first; all are return addresses. May run in a signal handler.
+/// Writes up to @p capacity addresses to @p pcs, innermost first; all are return addresses. May run in a signal
+/// handler.
 /// @return how many; 0 for a number that was not given out.
 uint32_t memprot_native_stack_read(uint32_t number, uintptr_t *pcs, uint32_t capacity);
 

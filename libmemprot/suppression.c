@@ -138,6 +138,14 @@ static bool stack_matches(const struct memprot_suppression *suppression, struct 
 static uint32_t kinds_of(const struct memprot_record *record) {
     if (record->signal == SIGBUS)
         return MEMPROT_KIND_BUS;
+    if (record->finding == MEMPROT_FOUND_DOUBLE_FREE)
+        return MEMPROT_KIND_DOUBLE_FREE;
+    if (record->finding == MEMPROT_FOUND_WILD_FREE)
+        return MEMPROT_KIND_WILD_FREE;
+    if (record->finding == MEMPROT_FOUND_SLACK)
+        return MEMPROT_KIND_SLACK;
+    if (record->guard && record->block.address && record->block.is_freed)
+        return MEMPROT_KIND_USE_AFTER_FREE;
     if (record->guard && record->block.address)
         return record->address >= record->block.address + record->block.size ? MEMPROT_KIND_OVERFLOW
                                                                              : MEMPROT_KIND_UNDERFLOW;

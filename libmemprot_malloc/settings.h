@@ -1,4 +1,5 @@
-// Which blocks are guarded, and how: from the environment for programs that know nothing of memprot, or from the binding.
+// Which blocks are guarded, and how: from the environment for programs that know nothing of memprot, or from the
+// binding.
 #pragma once
 
 #include "guard.h"

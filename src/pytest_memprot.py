@@ -39,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ):
         group.addoption(f"--memprot-{name}", metavar=name.upper(), help=what)
         parser.addini(f"memprot_{name}", f"{what} (--memprot-{name})", default="")
+    files = "a file that says which faults nobody is to hear of; may be given several times"
+    group.addoption("--memprot-suppressions", metavar="FILE", action="append", help=files)
+    parser.addini("memprot_suppressions", "files that say which faults nobody is to hear of", type="paths", default=[])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

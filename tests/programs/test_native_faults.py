@@ -61,6 +61,51 @@ def test_reads_past_the_end_are_told_whoever_makes_them(runner: "Runner", heap: 
     assert "main" in functions(fault)
 
 
+@pytest.mark.parametrize("on_fault", ["raise", "log"])
+def test_what_the_kernel_refuses_to_write_for_the_program_is_told(runner: "Runner", heap: str, on_fault: str) -> None:
+    done = runner.watch(heap, "read-call", options=("--on-fault", on_fault))
+    fault = done.fault
+    assert (fault["kind"], fault["access"], fault["distance"]) == ("overflow", "write", 0)
+    assert fault["call"]["function"] == "read"
+    assert functions(fault)[0] == "main"
+    assert done.status == (-signal.SIGABRT if on_fault == "raise" else 0)
+
+
+def origin(stack: Any) -> list[str | None]:
+    return [frame["function"] for frame in stack["native"]]
+
+
+def test_a_use_after_free_is_told_with_all_three_stacks(runner: "Runner", heap: str) -> None:
+    done = runner.watch(heap, "use-after-free", options=("--quarantine", "1MiB"))
+    fault = dies(done)
+    assert (fault["kind"], fault["access"], fault["distance"]) == ("use-after-free", "write", 0)
+    assert functions(fault)[:2] == ["put", "main"]
+    assert origin(fault["object"]["allocated"])[:2] == ["make_block", "main"]
+    assert origin(fault["object"]["freed"])[:2] == ["drop", "main"]
+    assert "allocated by heap: make_block+" in done.stderr
+    assert "freed by heap: drop+" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"), [("double-free", "double-free"), ("wild-free", "wild-free"), ("slack", "slack")]
+)
+def test_what_is_found_without_a_signal_ends_in_an_abort(runner: "Runner", heap: str, how: str, kind: str) -> None:
+    done = runner.watch(heap, how, options=("--quarantine", "1MiB"))
+    fault = dies(done, signal.SIGABRT)
+    assert fault["kind"] == kind
+    assert functions(fault)[:2] == ["drop", "main"]
+    assert origin(fault["object"]["allocated"])[:2] == ["make_block", "main"]
+    assert "The program dies of SIGABRT" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["double-free", "wild-free", "slack", "use-after-free"])
+def test_a_program_that_is_only_watched_goes_on_past_all_of_them(runner: "Runner", heap: str, how: str) -> None:
+    done = runner.watch(heap, how, options=("--quarantine", "1MiB", "--on-fault", "log"))
+    assert (done.status, done.document["exit"], done.stdout) == (0, 0, "ready\ndone\n")
+    assert (done.fault["kind"], done.fault["recovered"]) == (how, True)
+    assert "memprot: 1 fault. " in done.stderr
+
+
 def test_a_thread_is_named(runner: "Runner", heap: str) -> None:
     fault = dies(runner.watch(heap, "thread"))
     assert (fault["kind"], fault["thread"]["name"]) == ("overflow", "heap")

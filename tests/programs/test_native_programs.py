@@ -125,6 +125,14 @@ def test_a_program_with_another_c_library_runs_as_it_is(runner: "Runner") -> Non
     unguarded(runner, program, "exit", "3", because="its C library is musl")
 
 
+def test_a_program_with_a_sanitizer_runs_as_it_is(runner: "Runner") -> None:
+    try:
+        program = compiled(runner.folder / "sanitized", "-fsanitize=address")
+    except subprocess.CalledProcessError:
+        pytest.skip("needs the compiler's AddressSanitizer")
+    unguarded(runner, program, "exit", "3", because="it was built with a sanitizer (asan)")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a program of another user")
 def test_a_program_that_gains_rights_runs_as_it_is(runner: "Runner", heap: str) -> None:
     shutil.copy(heap, runner.folder / "gains")

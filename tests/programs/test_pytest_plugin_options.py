@@ -39,6 +39,17 @@ def run(pytester: pytest.Pytester, misbehave_path: Path, monkeypatch: pytest.Mon
     return run
 
 
+def test_a_file_of_suppressions_keeps_known_faults_from_being_told(run: Run, pytester: pytest.Pytester) -> None:
+    words = "suppression: known\n    kind: overflow\n    ...\n    function: test_behind\n"
+    pytester.makefile(".supp", known=words)
+    result = run(SUITE, "--memprot", "--memprot-suppressions=known.supp", "-k", "not before")
+    result.assert_outcomes(passed=2, deselected=1)
+    result.stdout.fnmatch_lines(["memprot: 1 fault was suppressed: 1 by 'known' (*known.supp:1)"])
+    refused = run(SUITE, "--memprot", "--memprot-suppressions=unknown.supp")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "unknown.supp" in refused.stderr.str()
+
+
 INERT = """
 import signal, sys
 

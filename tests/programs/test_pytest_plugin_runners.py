@@ -110,12 +110,12 @@ def test_junit_has_the_report_without_colours(run: Run, pytester: pytest.Pyteste
     cases = {case.get("name"): case for case in ElementTree.parse(pytester.path / "report.xml").iter("testcase")}
     failure = cases["test_behind"].find("failure")
     assert failure is not None
-    assert failure.get("message") == "FaultError: write of 1 byte, 0 bytes past the end of `array`"
-    assert (failure.text or "").startswith("memprot: write of 1 byte, 0 bytes past the end of `array`\n")
+    assert (failure.get("message") or "").startswith("FaultError: write of 1 byte, 0 bytes past the end of `array`")
+    assert (failure.text or "").startswith("memprot: write of 1 byte, 0 bytes past the end of `array`")
     error = cases["test_error"].find("error")
     assert error is not None
     assert "past the end of `array`" in (error.text or "")
-    assert "x1B" not in (pytester.path / "report.xml").read_text()
+    assert "x1B" not in f"{failure.text}{error.text}"
 
 
 def test_what_has_failed_of_a_fault_can_be_run_again_and_ends_a_session_that_stops(run: Run) -> None:

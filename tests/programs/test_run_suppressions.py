@@ -155,6 +155,30 @@ def test_patterns_are_compared_from_the_innermost_frame_outwards(watch: Watch, b
     assert (counts(done), len(done.document["faults"])) == ({"one": count}, 1 - count)
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "body"),
+    [
+        (
+            "use-after-free",
+            ("--quarantine", "1MiB"),
+            "address = numpy.zeros(99).ctypes.data\nmisbehave.write(address, 1)",
+        ),
+        (
+            "slack",
+            ("--side", "left"),
+            "array = numpy.zeros(13, 'u1')\nmisbehave.write(array.ctypes.data + 14, 1)\ndel array",
+        ),
+        ("underflow", ("--side", "left"), "array = numpy.zeros(99)\nmisbehave.read(array.ctypes.data - 1)"),
+    ],
+)
+def test_each_kind_is_known_by_its_name(watch: Watch, kind: str, options: tuple[str, ...], body: str) -> None:
+    body = f"with catch_faults('log') as scope:\n    exec({body!r})\nprint(len(scope.faults))"
+    done = watch(body, *options, suppressions="suppression: other\nkind: overflow, key\n")
+    assert (done.stdout, done.fault["kind"]) == ("1\n", kind)
+    done = watch(body, *options, suppressions=f"suppression: this\nkind: {kind}\n")
+    assert (done.stdout, counts(done), done.document["faults"]) == ("0\n", {"this": 1}, [])
+
+
 def test_a_callable_of_the_program_is_asked_all_the_same(watch: Watch) -> None:
     body = "with catch_faults(lambda fault: print('asked', fault.access)):\n    known(numpy.zeros(10))"
     done = watch(body)

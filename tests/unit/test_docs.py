@@ -18,7 +18,7 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 def modules() -> list[str]:
     found = pkgutil.walk_packages(memprot.__path__, "memprot.")
-    not_python = ("__main__", "memprot.libmemprot")  # the one runs, the other is the C core
+    not_python = ("__main__", "memprot.libmemprot", "memprot.libmemprot_malloc")  # one runs, the others are C
     return ["memprot", *(name for _, name, _ in found if not name.endswith(not_python))]
 
 

@@ -13,7 +13,7 @@ from memprot import _native
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "src" / "memprot"
 CORE = ROOT / "libmemprot"
-SOURCE_FOLDERS = ("src", "libmemprot", "tests", "tools", "benchmarks", "examples")
+SOURCE_FOLDERS = ("src", "libmemprot", "libmemprot_malloc", "tests", "tools", "benchmarks", "examples")
 SOURCE_SUFFIXES = {".py", ".c", ".h", ".S"}
 
 # The first part of a module's name below memprot, and the floor it lives on.

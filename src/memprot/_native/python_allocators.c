@@ -60,28 +60,33 @@ static void *domain_calloc(struct domain *domain, size_t count, size_t size) {
 }
 
 // Where a block was freed is of interest as long as its memory is kept from others.
-static struct memprot_origin freeing(void) {
-    return (struct memprot_origin){.python = memprot_guard_quarantine() > 0 ? memprot_stack_capture_anywhere() : 0};
+static struct memprot_origin freeing(const void *block) {
+    bool kept = memprot_guard_quarantine() > 0 && memprot_guard_overlay_at((uintptr_t)block);
+    return (struct memprot_origin){.python = kept ? memprot_stack_capture_anywhere() : 0};
 }
 
 static void domain_free(struct domain *domain, void *block) {
-    struct memprot_origin here = freeing();
-    if (memprot_guard_free(block, domain->owner, &here) == MEMPROT_GUARD_FOREIGN)
-        domain->original.free(domain->original.ctx, block);
+    struct memprot_origin here = freeing(block);
+    if (memprot_guard_free(block, domain->owner, &here) != MEMPROT_GUARD_FOREIGN)
+        return;
+    // Where all are guarded, it is from before.
+    if (block && domain->enabled && domain->sample == 1)
+        memprot_guard_count_left_alone(domain->owner);
+    domain->original.free(domain->original.ctx, block);
 }
 
 static void *domain_realloc(struct domain *domain, void *block, size_t size) {
     if (!block)
         return domain_malloc(domain, size);
     size_t old = 0;
-    struct memprot_origin here = freeing();
+    struct memprot_origin here = freeing(block);
     switch (memprot_guard_resize(block, domain->owner, &here, &old)) {
     case MEMPROT_GUARD_FOREIGN:
         return domain->original.realloc(domain->original.ctx, block, size);
     case MEMPROT_GUARD_LIVE:
         break;
     default:
-        return NULL; // no block, as was told
+        return NULL;
     }
     void *fresh = domain_malloc(domain, size);
     if (!fresh)

@@ -146,8 +146,8 @@ uint32_t memprot_stack_capture(void) {
     return found;
 }
 
-// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile. Without the global lock a thread that waits for the stacks
-// lets itself be stopped, which nobody expects of an allocation.
+// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile. Without the
+// global lock a thread that waits for the stacks lets itself be stopped, which nobody expects of an allocation.
 uint32_t memprot_stack_capture_anywhere(void) {
 #ifdef Py_GIL_DISABLED
     return 0;

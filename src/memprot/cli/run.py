@@ -1,6 +1,7 @@
 """``memprot run``: a program, and the names of what breaks its memory."""
 
 import os
+from importlib import resources
 from typing import Any
 
 import click
@@ -69,6 +70,12 @@ def _looks_like_a_flag(program: list[str]) -> bool:
 
 def _is_option(argument: str) -> bool:
     return argument.startswith("-") and not argument.startswith(("-m", "-c"))
+
+
+def _print_schema(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(resources.files("memprot.run").joinpath("report.schema.json").read_text("utf-8"), nl=False)
+        context.exit()
 
 
 def _power_of_two(context: click.Context, parameter: click.Parameter, number: int | None) -> int | None:
@@ -168,6 +175,14 @@ def _part_of_memory(context: click.Context, parameter: click.Parameter, given: s
     metavar="FILE",
     type=click.Path(dir_okay=False),
     help="Write the report as data.",
+)
+@click.option(
+    "--json-schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON Schema of that report, and run nothing.",
 )
 @click.option(
     "--error-exitcode",

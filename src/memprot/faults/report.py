@@ -227,6 +227,8 @@ def _end(record: FaultRecord, policy: str) -> Span:
         return "red", f"The program dies of {name}, as it would have without memprot."
     if policy == "abort":
         return "red", f"The program dies of {name}, as --on-fault abort asks."
+    if record.block is not None and record.block.allocator == "obj":
+        return "red", f"The program dies of {name}: object memory is not recovered."
     return "red", f"The program dies of {name}: it cannot go on from here."
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import memprot._native as _native
 from memprot.guard.counts import counts_of
-from memprot.guard.settings import Settings, Target
+
+if TYPE_CHECKING:
+    from memprot.guard.settings import Settings, Target
 
 
 def enable(target: Target, settings: Settings) -> None:
@@ -12,6 +16,7 @@ def enable(target: Target, settings: Settings) -> None:
 
     :raises RuntimeError: the library is not in the process.
 
+    >>> from memprot.guard.settings import Settings
     >>> try:
     ...     enable("malloc", Settings(side=0, align=16, sample=1000))
     ... except RuntimeError as error:

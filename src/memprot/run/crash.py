@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 import memprot._native as _native
@@ -35,6 +36,7 @@ _SIGBUS = 7
 _SI_KERNEL = 0x80  # a general protection fault
 _SEGV_MAPERR = 1  # sigaction(2)
 _REGISTERS_A_LINE = 4
+_OWN_LIBRARIES = ("libmemprot.so", "libmemprot_malloc.so")
 
 Evidence = dict[str, Any]
 
@@ -94,19 +96,20 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
     if "block" in evidence:
         start, size, is_freed, owner, freed_thread = evidence["block"]
         place = NativeBlock(start, size, is_freed=is_freed, owner=owner)
+        allocated, freed = evidence["allocated"], evidence["freed"]
         block = Block(
             start,
             size,
-            _frames(evidence["allocated"]),
+            _frames(allocated[0]),
             None,
             None,
             None,
-            freed=_frames(evidence["freed"]),
-            allocated_native=_callers(evidence["allocated_native"], layout),
-            freed_native=_callers(evidence["freed_native"], layout),
+            freed=_frames(freed[0]),
             is_freed=is_freed,
             freed_thread=freed_thread or None,
             allocator=allocator_name(owner),
+            allocated_native=tuple(_native_frames(allocated[1], layout, behind_calls=True)),
+            freed_native=tuple(_native_frames(freed[1], layout, behind_calls=True)),
         )
     elif "depth" in evidence:
         kind = "stack-overflow"
@@ -127,11 +130,13 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
         signal=evidence["signal"],
         block=block,
         python=None if evidence["python"] is None else _frames(evidence["python"]),
-        native=tuple(_native_frames(evidence["instructions"], layout)),
+        native=tuple(_behind_memprot(_native_frames(evidence["instructions"], layout))),
         thread=FaultThread(evidence["thread"], _thread_name(evidence)),
         mapping=mapping,
         key=evidence["key"],
         file=file_beneath(mapping, address, evidence["code"], os.getppid()) if kind == "bus" else None,
+        call=evidence["call"][0] if "call" in evidence else None,
+        transferred=evidence["call"][1] if "call" in evidence else None,
         depth=evidence.get("depth"),
         time=evidence["time"],
         code=bytes.fromhex(evidence["machine_code"]) or None,
@@ -143,21 +148,21 @@ def _frames(rows: list[list[Any]]) -> tuple[Any, ...]:
     return python_frames(tuple((file, line, function) for file, line, function in rows))
 
 
-def _callers(addresses: list[int], layout: Layout) -> tuple[NativeFrame, ...]:
-    # All are return addresses, the first too.
-    return tuple(_native_frames([0, *addresses], layout))[1:]
-
-
 def _thread_name(evidence: Evidence) -> str | None:
     return "MainThread" if evidence["thread"] == os.getppid() else evidence["name"] or None
 
 
-def _native_frames(instructions: list[int], layout: Layout) -> Iterator[NativeFrame]:
+def _behind_memprot(frames: Iterator[NativeFrame]) -> Iterator[NativeFrame]:
+    """Without memprot's own functions, in which an error is found that raises no signal."""
+    return dropwhile(lambda frame: os.path.basename(frame.library or "") in _OWN_LIBRARIES, frames)
+
+
+def _native_frames(instructions: list[int], layout: Layout, *, behind_calls: bool = False) -> Iterator[NativeFrame]:
     for depth, address in enumerate(instructions):
         mapping = layout.find(address)
         function, library, offset, source = None, None, None, None
         if mapping is not None and mapping.path is not None and not mapping.path.startswith("["):
-            behind_call = depth > 0
+            behind_call = behind_calls or depth > 0
             try:
                 function, library, offset, position = _native.symbol_at_file_offset(
                     mapping.path, address - behind_call - mapping.start + mapping.offset

@@ -5,13 +5,16 @@ import platform
 import re
 import stat
 import struct
+from typing import BinaryIO, NamedTuple
 
 __all__ = ["MissingError", "find", "is_executable", "why_unguarded"]
 
 _ELF = b"\x7fELF"
 _PYTHON_ENDINGS = (".py", ".pyc", ".pyw", ".pyz")
 _MACHINES = {"x86_64": 62, "aarch64": 183}  # EM_X86_64 and EM_AARCH64, elf(5)
-_INTERPRETER = 3  # PT_INTERP
+_LOADED, _DYNAMIC, _INTERPRETER = 1, 2, 3  # PT_LOAD, PT_DYNAMIC and PT_INTERP, elf(5)
+_NAMES, _SIZE_OF_NAMES = 5, 10  # DT_STRTAB and DT_STRSZ
+_SANITIZERS = (b"asan", b"tsan", b"msan", b"hwasan")  # the compilers' names for them
 _FIRST_LINE = 256  # BINPRM_BUF_SIZE: the kernel looks no further for an interpreter
 _SCRIPTS_DEEP = 5  # the kernel follows no more interpreters of interpreters
 
@@ -158,12 +161,16 @@ def _why_elf_is_unguarded(path: str) -> str | None:
             offset, size = segments[_INTERPRETER]
             file.seek(offset)
             loader = os.fsdecode(file.read(size).rstrip(b"\0"))
+            names = _dynamic_names(file, content)
     except (OSError, struct.error) as error:
         return f"its headers cannot be read ({error})"
     if os.path.basename(loader).startswith("ld-musl"):
         return "its C library is musl, and memprot's guards are for the GNU C library"
     if not os.path.basename(loader).startswith(("ld-linux", "ld64")):
         return f"its loader, {loader!r}, is not that of the GNU C library"
+    for sanitizer in _SANITIZERS:
+        if b"__%s_init" % sanitizer in names:
+            return f"it was built with a sanitizer ({sanitizer.decode()}), which has guards of its own"
     return _why_privileged(path)
 
 
@@ -178,16 +185,40 @@ def _why_foreign(content: bytes) -> str | None:
     return None
 
 
-def _segments(content: bytes) -> dict[int, tuple[int, int]]:
-    """Where each type of segment lies in the file, and how long it is there."""
+class _Segment(NamedTuple):
+    kind: int
+    offset: int
+    address: int
+    size: int  # in the file
+
+
+def _table_of_segments(content: bytes) -> list[_Segment]:
     (table,) = struct.unpack_from("<Q", content, 32)
     size, count = struct.unpack_from("<HH", content, 54)
-    found = {}
-    for index in range(count):
-        at = table + index * size
-        (kind,) = struct.unpack_from("<I", content, at)
-        found[kind] = (struct.unpack_from("<Q", content, at + 8)[0], struct.unpack_from("<Q", content, at + 32)[0])
+    found = []
+    for at in range(table, table + size * count, size):
+        kind, _, offset, address, _, length = struct.unpack_from("<IIQQQQ", content, at)
+        found.append(_Segment(kind, offset, address, length))
     return found
+
+
+def _segments(content: bytes) -> dict[int, tuple[int, int]]:
+    """Where each type of segment lies in the file, and how long it is there."""
+    return {segment.kind: (segment.offset, segment.size) for segment in _table_of_segments(content)}
+
+
+def _dynamic_names(file: BinaryIO, content: bytes) -> bytes:
+    """The names that the loader deals with, one after the other."""
+    offset, size = _segments(content).get(_DYNAMIC, (0, 0))
+    file.seek(offset)
+    entries = file.read(size)
+    values = dict(struct.unpack_from("<QQ", entries, at) for at in range(0, len(entries) - 15, 16))
+    address = values.get(_NAMES, 0)
+    for segment in _table_of_segments(content):
+        if segment.kind == _LOADED and segment.address <= address < segment.address + segment.size:
+            file.seek(segment.offset + address - segment.address)
+            return file.read(values.get(_SIZE_OF_NAMES, 0))
+    return b""
 
 
 def _why_privileged(path: str) -> str | None:

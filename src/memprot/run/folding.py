@@ -2,13 +2,16 @@
 
 from collections.abc import Hashable, Iterator
 
-from memprot.faults.record import FaultRecord
+from memprot.faults.record import Block, FaultRecord
 
 __all__ = ["Folding", "likeness"]
 
+# Of a native stack that count: callers further out say little of a block.
+_FRAMES = 4
+
 
 def likeness(record: FaultRecord) -> Hashable:
-    """What two faults share when one report tells both: the rule, the access, the code, the block's origin.
+    """What two faults share when one report tells both: the rule, the access, the code, the block's origin and end.
 
     Args:
         record: a fault.
@@ -17,15 +20,26 @@ def likeness(record: FaultRecord) -> Hashable:
     >>> thread = FaultThread(7, None)
     >>> record = FaultRecord("bus", "read", 8, 4096, None, False, 7, None, None, (), thread, None)
     >>> likeness(record)
-    ('bus', 'read', None, None, ())
+    ('bus', 'read', None, None, None)
     """
     line = record.python[0] if record.python else None
+    block = record.block
     return (
         record.kind,
         record.access,
         record.native[0].address if record.native else None,
         None if line is None else (line.file, line.line),
-        () if record.block is None else record.block.allocated,
+        None if block is None else _life(block),
+    )
+
+
+def _life(block: Block) -> Hashable:
+    return (
+        block.allocator,
+        block.allocated,
+        block.freed,
+        tuple(frame.address for frame in block.allocated_native[:_FRAMES]),
+        tuple(frame.address for frame in block.freed_native[:_FRAMES]),
     )
 
 

@@ -77,7 +77,7 @@ def _read(path: str, pid: int) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             content: dict[str, Any] = json.load(file)
     except (FileNotFoundError, ValueError):
-        content = {"schema": 1, "argv": _arguments_of(pid), "exit": None, "guarded": {}, "faults": []}
+        content = {"schema": 1, "argv": _arguments_of(pid), "exit": None, "guarded": {}, "suppressed": [], "faults": []}
     return content
 
 

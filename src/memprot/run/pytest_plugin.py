@@ -20,14 +20,18 @@ from memprot.run.pytest_escapes import gathered_escapes
 from memprot.run.pytest_failure import Failure, without_color
 from memprot.run.pytest_guards import Guards, parse_guards, parse_settings
 from memprot.run.pytest_marks import Wish, wish_of
+from memprot.run.pytest_restart import hide_library, with_guarded_malloc
 from memprot.run.pytest_summary import Summary
 from memprot.run.pytest_telling import Telling
+from memprot.run.suppressed import last_words, suppress
+from memprot.run.suppressions import SuppressionsError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from memprot.faults.engine import ProcessPolicy
     from memprot.run.pytest_guards import Settings
+    from memprot.run.suppressions import Suppression
 
     Report = pytest.TestReport | pytest.CollectReport
     Phase = Generator[None, Any, Any]
@@ -53,18 +57,27 @@ def start(config: pytest.Config, guards: str) -> None:
     try:
         targets = parse_guards(guards)
         settings = parse_settings({name: _given(config, name) for name in _SETTINGS})
+        if "malloc" in targets:
+            with_guarded_malloc(config.invocation_params.args)
+            # The workers of xdist are to find it as well; each hides it from what its tests start.
+            if not getattr(config.known_args_namespace, "numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ:
+                hide_library()
         if targets:
             plugin = Plugin(config, dict.fromkeys(targets, settings))
             config.add_cleanup(plugin.stop)
             plugin.start()
             config.pluginmanager.register(plugin, "memprot-session")
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError, SuppressionsError) as error:
         raise pytest.UsageError(f"--memprot: {error}") from error
 
 
 def _given(config: pytest.Config, name: str) -> Any:
-    option = getattr(config.known_args_namespace, f"memprot_{name}")
+    option = _option(config, name)
     return config.getini(f"memprot_{name}") if option is None else option
+
+
+def _option(config: pytest.Config, name: str) -> Any:
+    return getattr(config.known_args_namespace, f"memprot_{name}")
 
 
 class Plugin:
@@ -87,6 +100,7 @@ class Plugin:
         self._running = RunningTest()
         self._wishes: dict[pytest.Item, Wish] = {}
         self._strays: list[str] = []
+        self._suppressed: Callable[[], Sequence[tuple[Suppression, int]]] = tuple
         self._policy: ProcessPolicy = "die"
         self._started = False
 
@@ -99,6 +113,7 @@ class Plugin:
             ValueError: something cannot be guarded, or not in this way.
             RuntimeError: something cannot be guarded in this process.
             OSError: the handlers of faults cannot be installed.
+            SuppressionsError: a file of suppressions cannot be read or understood.
         """
         document = None if self._run is None else self._run.options.json
         environment = [b"%s=%s" % item for item in os.environb.items()]
@@ -112,6 +127,9 @@ class Plugin:
             keep_in_front(engine.reinstall)
         else:
             self._run.tells = False
+        files = [*self.config.getini("memprot_suppressions"), *(_option(self.config, "suppressions") or ())]
+        if files:
+            self._suppressed = suppress([os.path.abspath(file) for file in files])
         self._guards.start()
 
     def stop(self) -> None:
@@ -120,6 +138,8 @@ class Plugin:
             return
         self._started = False
         self._guards.stop()
+        if self._suppressed is not tuple:
+            suppress(())
         engine.remove_listener(self._telling.hear)
         engine.set_policy(self._policy)
         if self._run is not None:
@@ -165,6 +185,8 @@ class Plugin:
 
     def _trouble(self) -> list[str]:
         trouble = list(self._guards.trouble)
+        words = last_words(self._suppressed())
+        trouble += [line.removeprefix("memprot: ").removesuffix(".") for line in words.splitlines()]
         if "numpy" in self._guards.session and find_spec("numpy") is None:
             trouble.append("NumPy is not installed, so there are no arrays to guard")
         return trouble

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from memprot.faults.ink import Ink
     from memprot.faults.record import FaultRecord
     from memprot.run.folding import Folding
     from memprot.run.options import Options
@@ -96,8 +97,7 @@ class Session:
 
     def _tell_oldest(self) -> None:
         # A run without a fault never needs them; a fork must not come in the middle of an import.
-        from memprot.faults.ink import Ink
-        from memprot.faults.report import render, wants_color
+        from memprot.faults.report import render
         from memprot.run.folding import Folding
 
         if self.faults is None:
@@ -105,9 +105,7 @@ class Session:
         record = self._untold.pop(0)
         is_new = self.faults.add(record)
         if is_new and self.tells:
-            color = wants_color(stderr.is_terminal(), os.environ)
-            ink = Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
-            stderr.say(self.whose + render(record, self.options.on_fault, ink))
+            stderr.say(self.whose + render(record, self.options.on_fault, _ink()))
         if is_new:
             self._generate(record)
         total = self.faults.total
@@ -189,7 +187,15 @@ class Session:
         asked = (target for target in GUARDS if target in self.options.guard)
         guarded: dict[str, Mapping[str, int]] = {target: counts.get(target, {}) for target in asked}
         refusals: dict[str, int] = {target: _native.guard_refusal(number) for number, target in enumerate(GUARDS)}
-        return self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
+        words = self.whose + summary(self.total, distinct, guarded, refusals) + self._last_words_of_suppressions()
+        return words + self._table()
+
+    def _table(self) -> str:
+        if self.faults is None or len(self.faults) < 2:
+            return ""
+        from memprot.run.fault_table import fault_table
+
+        return fault_table(self.faults, _ink())
 
     def _last_words_of_suppressions(self) -> str:
         if not self.options.suppressions:
@@ -220,6 +226,14 @@ class Session:
         if not self._cannot_write:
             self._cannot_write = True
             stderr.say(f"memprot: the document {self.options.json!r} cannot be written: {error.strerror}.\n")
+
+
+def _ink() -> Ink:
+    from memprot.faults.ink import Ink
+    from memprot.faults.report import wants_color
+
+    color = wants_color(stderr.is_terminal(), os.environ)
+    return Ink(color=color, unicode=stderr.can_show("│╰─├┤█…·"))
 
 
 def _nothing() -> None:
