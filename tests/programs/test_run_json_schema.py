@@ -29,7 +29,10 @@ PROGRAMS = {
     "use after free": (("--quarantine", "1MiB"), "address = numpy.ones(9).ctypes.data; misbehave.write(address, 1)"),
     "slack": (("--side", "left"), "misbehave.write(array.ctypes.data + array.nbytes, 1); del array"),
     "suppressed": (("--suppressions", "all.supp"), "misbehave.write(array.ctypes.data + array.nbytes, 1)"),
-    "kernel": (("--on-fault", "log"), "libc.read(os.open('/proc/self/exe', 0), end, 4096)"),
+    "kernel": (
+        ("--on-fault", "log"),
+        "os.readv(os.open('/proc/self/exe', 0), [numpy.lib.stride_tricks.as_strided(array, (12,))])",
+    ),
     "protection": ((), "region = memprot.Region(4096); region.protect('r--'); misbehave.write(region.address, 1)"),
     "file": (
         (),
@@ -43,12 +46,10 @@ with memprot.catch_faults(): view[5000]""",
 }
 
 START = """
-import ctypes, mmap, os, sys
+import mmap, os, sys
 import memprot, numpy
 import misbehave
-libc = ctypes.CDLL(None)
 array = numpy.zeros(10)
-end = ctypes.c_void_p(array.ctypes.data + array.nbytes - 1)
 """
 
 

@@ -175,7 +175,7 @@ def _text_of(path: str) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise SuppressionsError(
-            f"{path}, line {line}: byte {data[error.start]:#04x} is no UTF-8; save it as text, with ? where a name has it."
+            f"{path}, line {line}: byte {data[error.start]:#04x} is no UTF-8; write ? where a name has such a byte."
         ) from error
 
 
