@@ -241,3 +241,34 @@ numpy.add.reduce(numpy.lib.stride_tricks.as_strided(array, (9,)))
 def test_nothing_is_generated_for_a_death(watch: Watch) -> None:
     done = watch("misbehave.write(8, 1)", "--gen-suppressions", suppressions="")
     assert (done.status, "suppression:" in done.stderr) == (-11, False)
+
+
+HEAP = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def overrun():
+    block = libc.malloc(100)
+    libc.memset(block, 1, 130)
+    libc.free(block)
+def free_twice():
+    block = libc.malloc(100)
+    libc.free(block)
+    libc.free(block)
+overrun()
+free_twice()
+print("ended")
+"""
+
+
+def test_what_malloc_finds_is_silenced_by_what_is_generated_of_it(runner: "Runner") -> None:
+    options = ("--quiet", "--guard", "malloc", "--on-fault", "log", "--gen-suppressions=new.supp")
+    first = runner.watch(runner.script(HEAP), options=options)
+    kinds = [fault["kind"] for fault in first.document["faults"]]
+    assert (first.stdout, kinds) == ("ended\n", ["overflow", "slack", "double-free"])
+    assert "memprot_malloc" not in (runner.folder / "new.supp").read_text()
+    second = runner.watch("app.py", options=(*options, "--suppressions", "new.supp"))
+    assert (second.stdout, second.stderr, second.document["faults"]) == ("ended\n", "", [])
+    assert [one["count"] for one in second.document["suppressed"]] == [1, 1, 1]
