@@ -70,6 +70,7 @@ void memprot_fault_tell_death(siginfo_t *info, ucontext_t *context, struct mempr
     tell(info);
 }
 
+// May run in a signal handler.
 void memprot_fault_tell_end(struct memprot_record *record, struct memprot_overlay *overlay) {
     if (!memprot_fault_current_hooks() || !is_first_to_tell())
         return;

@@ -134,6 +134,12 @@ void memprot_evidence_put(struct output *out, const struct memprot_record *recor
     put(out, ",\"name\":");
     put_string(out, record->name);
     put_member(out, ",\"finding\":", record->finding);
+    if (record->call) {
+        put(out, ",\"call\":[");
+        put_string(out, record->call);
+        put_member(out, ",", (uint64_t)record->transferred);
+        put_byte(out, ']');
+    }
     if (record->block.address)
         put_block(out, &record->block);
     put(out, ",\"instructions\":");

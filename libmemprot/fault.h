@@ -20,6 +20,8 @@ struct memprot_fault_hooks {
     /// The process is about to die of the fault, on memory that memprot owns or not. @p record is NULL when
     /// all are in use.
     void (*die)(const struct memprot_record *record, bool owned, const ucontext_t *context);
+    /// Whether the process dies of accesses that the kernel made for it, too; the kernel itself only refuses them.
+    bool calls_kill;
 };
 
 /// Installs the handlers, or moves them back to the top when another handler has been installed since, with

@@ -4,6 +4,7 @@
 #include "fault.h"
 #include "finding.h"
 #include "memory_limit.h"
+#include "native_stacks.h"
 #include "page.h"
 #include "quarantine.h"
 #include "sampling.h"
@@ -162,13 +163,19 @@ static void look_at_slack(struct memprot_pool *pool, const struct memprot_slot *
         memprot_slack_mend(&overwritten); // it is told once
 }
 
+// Who called the allocator, where that is known, and not the allocator itself.
+static uintptr_t caller_of(const struct memprot_origin *origin, const void *otherwise) {
+    uintptr_t caller;
+    return origin && memprot_native_stack_read(origin->native, &caller, 1) == 1 ? caller : (uintptr_t)otherwise;
+}
+
 enum memprot_guard_freeing memprot_guard_free(void *block, enum memprot_guard_owner by,
                                               const struct memprot_origin *origin) {
     (void)by; // blocks go back to whoever handed them out
     struct memprot_pool *pool = memprot_pool_at((uintptr_t)block);
     if (!pool)
         return MEMPROT_GUARD_FOREIGN;
-    uintptr_t caller = (uintptr_t)__builtin_return_address(0);
+    uintptr_t caller = caller_of(origin, __builtin_return_address(0));
     struct memprot_slot *slot = slot_of(pool, (uintptr_t)block);
     if (!slot || !seize(slot, MEMPROT_SLOT_TAKEN))
         return tell_wild(pool, (uintptr_t)block, caller);
@@ -194,13 +201,13 @@ enum memprot_guard_freeing memprot_guard_free(void *block, enum memprot_guard_ow
 
 enum memprot_guard_freeing memprot_guard_resize(void *block, enum memprot_guard_owner by,
                                                 const struct memprot_origin *origin, size_t *size) {
-    (void)by, (void)origin;
+    (void)by;
     struct memprot_pool *pool = memprot_pool_at((uintptr_t)block);
     if (!pool)
         return MEMPROT_GUARD_FOREIGN;
     struct memprot_slot *slot = slot_of(pool, (uintptr_t)block);
     if (!slot || !is_live(slot))
-        return tell_wild(pool, (uintptr_t)block, (uintptr_t)__builtin_return_address(0));
+        return tell_wild(pool, (uintptr_t)block, caller_of(origin, __builtin_return_address(0)));
     *size = slot->size;
     return MEMPROT_GUARD_LIVE;
 }

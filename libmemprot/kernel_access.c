@@ -1,8 +1,8 @@
 #include "kernel_access.h"
 
 #include "backtrace.h"
+#include "death.h"
 #include "epoch.h"
-#include "fault.h"
 #include "forbidden.h"
 #include "guard_near.h"
 #include "kernel_copy.h"
@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -148,12 +149,28 @@ static void fill(struct memprot_record *record, const struct memprot_transfer *t
 }
 
 // May run in a signal handler.
+static void die(const struct memprot_transfer *transfer, const struct obstacle *obstacle) {
+    const struct memprot_fault_hooks *hooks = memprot_fault_current_hooks();
+    if (!hooks || !hooks->calls_kill)
+        return;
+    struct memprot_record *record = memprot_record_begin(true);
+    if (record) {
+        fill(record, transfer, obstacle);
+        record->signal = SIGABRT;
+    }
+    memprot_fault_tell_end(record, obstacle->forbidden.overlay);
+    abort();
+}
+
+// May run in a signal handler.
 static void record(const struct memprot_transfer *transfer, const struct obstacle *obstacle) {
     struct memprot_overlay *overlay = obstacle->forbidden.overlay;
     struct memprot_ruling ruling = memprot_fault_rule(overlay);
     struct memprot_record *record = NULL;
-    if (!memprot_policy_recovers(ruling.policy))
+    if (!memprot_policy_recovers(ruling.policy)) {
+        die(transfer, obstacle);
         return;
+    }
     record = memprot_record_begin(false);
     if (!record && (record = memprot_record_hold_similar(memprot_fault_thread(), overlay, &ruling))) {
         record->folded++;

@@ -29,7 +29,7 @@ static _Atomic uint64_t next_order = 1;
 static atomic_int open_scopes;
 static atomic_int process_policy;
 
-static atomic_bool memory_may_record; // some memory has been given a policy of its own that does
+static atomic_bool memory_may_record; // some memory has been given a policy of its own that does, or deaths count too
 
 void memprot_policy_of_process(enum memprot_policy policy) { atomic_store(&process_policy, (int)policy); }
 
@@ -38,6 +38,8 @@ void memprot_policy_of_memory(atomic_int *of, enum memprot_policy policy) {
     if (policy != MEMPROT_POLICY_NONE && memprot_policy_recovers(policy))
         atomic_store(&memory_may_record, true);
 }
+
+void memprot_policy_record_deaths(void) { atomic_store(&memory_may_record, true); }
 
 // May run in a signal handler.
 bool memprot_policy_may_record(void) {

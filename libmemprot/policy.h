@@ -45,6 +45,9 @@ void memprot_policy_of_process(enum memprot_policy policy);
 /// Says for memory what happens to faults on it; handlers read it at any time.
 void memprot_policy_of_memory(atomic_int *of, enum memprot_policy policy);
 
+/// From now on memprot_policy_may_record() says yes: what is not recovered from is told too.
+void memprot_policy_record_deaths(void);
+
 /// Whether anything, here or in another thread, would have a fault recorded. May run in a signal handler.
 bool memprot_policy_may_record(void);
 

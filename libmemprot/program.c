@@ -4,6 +4,7 @@
 #include "evidence.h"
 #include "fault.h"
 #include "fault_parts.h"
+#include "kernel_calls.h"
 #include "reporter.h"
 #include "summary.h"
 #include "telling.h"
@@ -41,7 +42,7 @@ static int describe(struct memprot_record *record, enum memprot_policy policy) {
 static void deliver(int owner, enum memprot_policy policy) { (void)owner, (void)policy; }
 
 static const struct memprot_fault_hooks hooks = {
-    .describe = describe, .deliver = deliver, .die = memprot_reporter_tell_death};
+    .describe = describe, .deliver = deliver, .die = memprot_reporter_tell_death, .calls_kill = true};
 
 static bool any(const struct memprot_record *record, int owner, const void *closure) {
     (void)record, (void)owner, (void)closure;
@@ -82,7 +83,7 @@ static void say_summary(uint64_t faults) {
 
 // May run in a signal handler.
 static void put_end(struct output *out, const void *closure) {
-    put_member(out, "{\"end\":", (uint64_t) * (const int *)closure);
+    put_member(out, "{\"end\":", (uint64_t)*(const int *)closure);
     put(out, ",\"counts\":");
     memprot_telling_put_counts(out);
     put(out, ",");
@@ -152,6 +153,7 @@ int memprot_program_start(const char *activation, char **environment) {
     program.has_errors = fstat(STDERR_FILENO, &program.errors) == 0;
     memprot_reporter_set(&words[REPORTER], environment);
     memprot_policy_of_process(strcmp(words[ON_FAULT], "log") == 0 ? MEMPROT_POLICY_DISCARD : MEMPROT_POLICY_DIE);
+    memprot_policy_record_deaths();
     memprot_fault_prepare();
     memprot_fault_set_hooks(&hooks);
     if (memprot_fault_install() < 0 || on_exit(at_exit, NULL) != 0 || pthread_atfork(NULL, NULL, after_fork_in_child))
@@ -160,5 +162,6 @@ int memprot_program_start(const char *activation, char **environment) {
     // Without it a stack overflow is a death that nobody tells of.
     if (memprot_alternate_stack_use() == 0)
         memprot_thread_starts_watch();
+    memprot_kernel_calls_watch();
     return 0;
 }

@@ -72,7 +72,8 @@ __attribute__((noinline)) static void *guarded(size_t align, size_t size, bool z
 
 static bool is_guarded(const void *block) { return memprot_guard_overlay_at((uintptr_t)block) != NULL; }
 
-// What is freed while the thread is in here stays allocated: a lock may be held.
+// What is no live block is told by the pools, and left as it is. What is freed while the thread is in here stays
+// allocated: a lock may be held.
 __attribute__((noinline)) static void free_guarded(void *block, const struct memprot_caller *caller) {
     if (inside)
         return;
@@ -94,7 +95,22 @@ static void *allocate(size_t size, const struct memprot_caller *caller) {
     return memprot_next.malloc(size);
 }
 
+// The size of a block that is to become another one, or false where there is none.
+static bool may_resize(void *block, size_t *size, const struct memprot_caller *caller) {
+    if (inside) {
+        *size = memprot_guard_size(block);
+        return *size > 0;
+    }
+    inside = true;
+    struct memprot_origin origin;
+    memprot_origin_capture(caller, &origin);
+    enum memprot_guard_freeing answer = memprot_guard_resize(block, MEMPROT_GUARD_MALLOC, &origin, size);
+    inside = false;
+    return answer == MEMPROT_GUARD_LIVE;
+}
+
 static void *reallocate(void *block, size_t size, const struct memprot_caller *caller) {
+    size_t old;
     if (!block)
         return allocate(size, caller);
     if (!is_guarded(block))
@@ -103,7 +119,10 @@ static void *reallocate(void *block, size_t size, const struct memprot_caller *c
         free_guarded(block, caller);
         return NULL;
     }
-    size_t old = memprot_guard_size(block);
+    if (!may_resize(block, &old, caller)) {
+        errno = ENOMEM;
+        return NULL;
+    }
     void *fresh = allocate(size, caller);
     if (!fresh)
         return NULL; // the old block stays valid

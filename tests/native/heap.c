@@ -1,4 +1,5 @@
 // A program that breaks its heap on command, as programs without Python do.
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -110,6 +111,8 @@ int main(int count, char **words) {
         memcpy(make_block(), block, size + 8);
     else if (!strcmp(what, "length"))
         printf("%zu\n", strlen(block));
+    else if (!strcmp(what, "read-call"))
+        printf("%zd\n", read(open("/dev/zero", O_RDONLY), block, SIZE + 8));
     else if (!strcmp(what, "use-after-free"))
         drop(block), put(block, 1);
     else if (!strcmp(what, "double-free"))

@@ -44,7 +44,7 @@ def printed(tmp_path: Path, code: str, *options: str, env: dict[str, str] | None
 
 
 @pytest.mark.parametrize(
-    ("side", "offset", "distance"), [("right", 40, "0 bytes past the end"), ("left", -1, "1 byte before the start")]
+    ("side", "offset", "distance"), [("right", 48, "0 bytes past the end"), ("left", -1, "1 byte before the start")]
 )
 def test_a_byte_beside_a_block_is_a_fault_error_and_the_program_goes_on(
     tmp_path: Path, side: str, offset: int, distance: str
@@ -52,25 +52,25 @@ def test_a_byte_beside_a_block_is_a_fault_error_and_the_program_goes_on(
     done = run(
         tmp_path,
         f"""
-block = libc.malloc(40)
+block = libc.malloc(48)
 fault = told(lambda: ctypes.memset(block + {offset}, 1, 1))
-print(fault.access, fault.cause, fault.record.block.size, fault.record.block.address == block)
-ctypes.memset(block, 1, 40)
+print(fault.access, fault.cause, fault.record.block.nbytes, fault.record.block.address == block)
+ctypes.memset(block, 1, 48)
 libc.free(block)
 """,
         "--side",
         side,
     )
-    assert (done.returncode, done.stdout) == (0, "write guard 40 True\n")
-    assert f"memprot: write of 1 byte, {distance} of a block of 40 bytes" in done.stderr
+    assert (done.returncode, done.stdout) == (0, "write guard 48 True\n")
+    assert f"memprot: write of 1 byte, {distance} of a block of 48 bytes" in done.stderr
 
 
 def test_what_grows_or_is_zeroed_is_guarded_too(tmp_path: Path) -> None:
     code = """
-grown, zeroed = libc.realloc(libc.malloc(10), 3000), libc.calloc(9, 7)
-print(*(told(lambda: ctypes.string_at(block + size, 1)).record.block.size for block, size in ((grown, 3000), (zeroed, 63))))
+grown, zeroed = libc.realloc(libc.malloc(10), 3008), libc.calloc(8, 8)
+print(*(told(lambda: ctypes.string_at(block + size, 1)).record.block.nbytes for block, size in ((grown, 3008), (zeroed, 64))))
 """
-    assert printed(tmp_path, code) == "3000 63\n"
+    assert printed(tmp_path, code) == "3008 64\n"
 
 
 def test_blocks_from_before_are_left_alone(tmp_path: Path) -> None:
@@ -138,14 +138,14 @@ def test_what_the_user_preloads_stays_and_works(tmp_path: Path) -> None:
 
 def test_children_of_a_fork_go_on_with_guards(tmp_path: Path) -> None:
     code = """
-block = libc.malloc(70)
+block = libc.malloc(80)
 for _ in range(10):
     if (child := os.fork()) == 0:
-        fault = told(lambda: ctypes.memset(block, 1, 71))
+        fault = told(lambda: ctypes.memset(block, 1, 81))
         other = libc.malloc(2000)
         libc.free(block)
-        os._exit(fault.record.block.size)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 70
+        os._exit(fault.record.block.nbytes)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 80
 print("done")
 """
     assert printed(tmp_path, code) == "done\n"
@@ -164,10 +164,11 @@ int work(int count) { char *volatile block = malloc(count); fill(block, count + 
     )
     code = f"""
 library = ctypes.PyDLL({str(library)!r})
-fault = told(lambda: library.work(123))
-print(fault.record.block.size, fault.native[0].function, fault.record.block.allocated[0].function)
+fault = told(lambda: library.work(128))
+block = fault.record.block
+print(block.nbytes, fault.native[0].function, block.allocated[0].function, block.allocated_native[0].function)
 """
-    assert printed(tmp_path, code) == "123 fill <lambda>\n"
+    assert printed(tmp_path, code) == "128 fill <lambda> work\n"
 
 
 def test_without_the_library_enable_says_how_to_start_the_program() -> None:
@@ -191,6 +192,31 @@ def test_numpy_and_malloc_are_guarded_together(tmp_path: Path) -> None:
     code = """
 import numpy
 array = numpy.ones(10)
-print(told(lambda: ctypes.memset(array.ctypes.data, 0, 81)).record.block.size, sorted(guard.report()))
+print(told(lambda: ctypes.memset(array.ctypes.data, 0, 81)).record.block.nbytes, sorted(guard.report()))
 """
     assert printed(tmp_path, code, "--guard", "numpy,malloc") == "80 ['malloc', 'numpy']\n"
+
+
+def test_what_alignment_leaves_between_block_and_guard_is_looked_at_when_it_is_freed(tmp_path: Path) -> None:
+    code = """
+block = libc.malloc(20)
+ctypes.memset(block, 1, 23)
+fault = told(lambda: libc.free(block))
+print(fault.record.kind, fault.record.block.nbytes, fault.record.distance)
+"""
+    assert printed(tmp_path, code) == "slack 20 0\n"
+
+
+def test_freed_blocks_stay_out_of_reach_and_are_not_freed_twice(tmp_path: Path) -> None:
+    code = """
+def give_back(block):
+    libc.free(block)
+    return block
+
+block = give_back(libc.malloc(64))
+read, again = told(lambda: ctypes.string_at(block + 8, 8)).record, told(lambda: libc.free(block)).record
+print(read.kind, read.block.is_freed, again.kind, again.native[0].library == read.block.freed_native[0].library)
+grown = told(lambda: libc.realloc(block, 100)).record
+print(grown.kind)
+"""
+    assert printed(tmp_path, code, "--quarantine", "64MiB") == "use-after-free True double-free True\ndouble-free\n"

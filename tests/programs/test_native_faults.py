@@ -61,6 +61,16 @@ def test_reads_past_the_end_are_told_whoever_makes_them(runner: "Runner", heap: 
     assert "main" in functions(fault)
 
 
+@pytest.mark.parametrize("on_fault", ["raise", "log"])
+def test_what_the_kernel_refuses_to_write_for_the_program_is_told(runner: "Runner", heap: str, on_fault: str) -> None:
+    done = runner.watch(heap, "read-call", options=("--on-fault", on_fault))
+    fault = done.fault
+    assert (fault["kind"], fault["access"], fault["distance"]) == ("overflow", "write", 0)
+    assert fault["call"]["function"] == "read"
+    assert functions(fault)[0] == "main"
+    assert done.status == (-signal.SIGABRT if on_fault == "raise" else 0)
+
+
 def origin(stack: Any) -> list[str | None]:
     return [frame["function"] for frame in stack["native"]]
 

@@ -65,7 +65,7 @@ def headline(**changes: Any) -> str:
         ({"kind": "wild-free", "distance": 8}, "free of 0x10320, 8 bytes into `out`"),
         (
             {"kind": "slack", "size": 3},
-            "3 bytes were overwritten, 0 bytes past the end of `out`, found when it was looked at",
+            "3 bytes were overwritten, 0 bytes past the end of `out`",
         ),
         (
             {"element": Element(100, 100, 0)},

@@ -17,8 +17,8 @@ MARKS = ("May run in a signal handler", "Runs in a forked child")
 SAFE = frozenset(
     re.findall(
         r"\w+",
-        "_exit alarm clock_gettime close dup2 execve fchmod fcntl fstat ftruncate getpid getrlimit getsockopt "
-        "gettid ioctl kill lseek madvise memfd_create mincore mmap mprotect mremap msync munmap nanosleep open "
+        "_exit abort alarm clock_gettime close dup2 execve fchmod fcntl fstat ftruncate getpid getrlimit "
+        "getsockopt gettid ioctl kill lseek madvise memfd_create mincore mmap mprotect mremap msync munmap nanosleep open "
         "poll pread prctl process_vm_readv process_vm_writev pthread_self pthread_sigmask pwrite read readlink "
         "rename sched_yield setitimer setrlimit sigaction sigaddset sigaltstack sigdelset sigemptyset sigfillset "
         "sigprocmask sigismember sysconf stat syscall tgkill unlink vfork waitpid write writev "

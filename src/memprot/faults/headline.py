@@ -44,7 +44,7 @@ def headline(record: FaultRecord) -> str:
                 if record.size is None
                 else count_of(record.size, "byte") + (" was" if record.size == 1 else " were")
             )
-            return f"{count} overwritten, {away}past the end of {block}, found when it was looked at{element}"
+            return f"{count} overwritten, {away}past the end of {block}{element}"
         case "unmapped":
             return f"{_access(record)} at {record.address:#x}, where nothing is mapped"
         case "protection":

@@ -135,6 +135,8 @@ def record_of(evidence: Evidence, layout: Layout) -> FaultRecord:
         mapping=mapping,
         key=evidence["key"],
         file=file_beneath(mapping, address, evidence["code"], os.getppid()) if kind == "bus" else None,
+        call=evidence["call"][0] if "call" in evidence else None,
+        transferred=evidence["call"][1] if "call" in evidence else None,
         depth=evidence.get("depth"),
         time=evidence["time"],
         code=bytes.fromhex(evidence["machine_code"]) or None,
