@@ -121,7 +121,7 @@ print(results, scope.faults)
     assert counts(done) == {"known overrun": 2, "statement": 1}
 
 
-def test_a_function_without_a_name_of_its_own_is_known_by_that_of_the_C_library(watch: Watch) -> None:
+def test_a_function_without_a_name_of_its_own_is_known_by_that_of_its_library(watch: Watch) -> None:
     body = "print(told(lambda array: ctypes.memset(array.ctypes.data, 0, array.nbytes + 1)))"
     done = watch(body, suppressions="suppression: memset\nlibrary: libc.so*  function: memset\n")
     assert (done.status, done.stdout, counts(done)) == (0, "nothing\n", {"memset": 1})
@@ -183,6 +183,16 @@ def test_a_callable_of_the_program_is_asked_all_the_same(watch: Watch) -> None:
     body = "with catch_faults(lambda fault: print('asked', fault.access)):\n    known(numpy.zeros(10))"
     done = watch(body)
     assert (done.stdout, counts(done)) == ("asked write\n", {"known overrun": 0})
+
+
+def test_abort_ends_the_program_at_the_first_fault_that_is_not_suppressed(watch: Watch) -> None:
+    both = "print(told(known), told(known), flush=True)\ntold(other)"
+    done = watch(both, "--on-fault", "abort")
+    assert (done.status, done.stdout) == (-11, "nothing nothing\n")
+    assert done.fault["python"][0]["function"] == "other"
+    slack = "array = numpy.zeros(13, 'u1')\nmisbehave.write(array.ctypes.data + 14, 1)\ndel array\nprint('ended')"
+    done = watch(slack, "--on-fault", "abort", "--side", "left", suppressions="suppression: slack\nkind: slack\n")
+    assert (done.status, done.stdout, counts(done)) == (0, "ended\n", {"slack": 1})
 
 
 def test_a_death_is_not_suppressed(watch: Watch) -> None:
