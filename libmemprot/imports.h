@@ -24,8 +24,8 @@ struct memprot_import {
     bool contested;              // more than one loaded object offers the function
 };
 
-/// Leaves the object that holds @p code as it is: one that belongs to memprot and is not this very library, which is left
-/// alone of itself. Before anything is changed; nothing once there are eight of them.
+/// Leaves the object that holds @p code as it is: one that belongs to memprot and is not this very library, which is
+/// left alone of itself. Before anything is changed; nothing once there are eight of them.
 void memprot_imports_leave_alone(uintptr_t code);
 
 /// Finds the originals. Once, before anything is changed.

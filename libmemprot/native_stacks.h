@@ -34,6 +34,6 @@ uint32_t memprot_native_stack_read(uint32_t number, uintptr_t *pcs, uint32_t cap
 /// The unwinder for the above, which must not be looked for while it is needed. Repeated calls do nothing.
 void memprot_native_stacks_prepare(void);
 
-/// Asks where the calling thread's stack ends, which takes a lock of the thread's, and may allocate; otherwise its first
-/// capture does. Repeated calls do nothing.
+/// Asks where the calling thread's stack ends, which takes a lock of the thread's, and may allocate; otherwise its
+/// first capture does. Repeated calls do nothing.
 void memprot_native_stacks_meet_thread(void);
