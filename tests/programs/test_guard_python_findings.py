@@ -32,12 +32,16 @@ malloc = function("PyMem_Malloc", ctypes.c_size_t)
 realloc = function("PyMem_Realloc", ctypes.c_void_p, ctypes.c_size_t)
 free = function("PyMem_Free", ctypes.c_void_p)
 
+class Slotted:
+    __slots__ = ("first", "second")
+
 def make():
     return {made}
 
 made = make()
 
 def break_it():
+    global made
     {broken}
 
 break_it()
@@ -58,14 +62,16 @@ OVERRUNS = {
 OF_OBJECTS = {
     "bytes": ("bytes(15)", "misbehave.write(id(made) + bytes.__basicsize__ + 15, 1)"),
     "a string": ("'x' * (64 - str.__basicsize__ % 16 + 15)", "misbehave.write(id(made) + made.__sizeof__(), 1)"),
-    "a tuple": ("tuple(range(8, 14))", "misbehave.write(id(made) + made.__sizeof__(), 8)"),
+    "an object with slots": ("Slotted()", "misbehave.write(id(made) + made.__sizeof__(), 1)"),
 }
 
 
-def watch(runner: "Runner", misbehave_path: Path, made: str, broken: str, *options: str) -> "Watched":
+def watch(
+    runner: "Runner", misbehave_path: Path, made: str, broken: str, *options: str, guard: str = "mem"
+) -> "Watched":
     return runner.watch(
         runner.script(PROGRAM.format(made=made, broken=broken)),
-        options=["--guard", "raw,mem,obj", *options],
+        options=["--guard", guard, *options],
         environment={"PYTHONPATH": str(misbehave_path)},
     )
 
@@ -81,7 +87,7 @@ def test_an_overrun_of_a_buffer_is_an_exception_and_names_the_line_that_made_it(
 ) -> None:
     done = watch(runner, misbehave_path, made, broken)
     assert (done.status, done.stdout) == (1, "")
-    assert "\nmemprot.FaultError: write of 1 byte, 0 bytes past the end of a block" in done.stderr
+    assert "\nmemprot.FaultError: write of 1 byte at 0x" in done.stderr
     fault = done.fault
     assert (fault["kind"], fault["distance"], fault["recovered"], allocated(fault)) == ("overflow", 0, True, MADE)
     assert fault["object"]["allocator"] == allocator
@@ -93,7 +99,7 @@ def test_an_overrun_of_a_buffer_is_an_exception_and_names_the_line_that_made_it(
 def test_an_overrun_of_an_object_is_reported_and_the_program_dies(
     runner: "Runner", misbehave_path: Path, made: str, broken: str, policy: str
 ) -> None:
-    done = watch(runner, misbehave_path, made, broken, "--on-fault", policy)
+    done = watch(runner, misbehave_path, made, broken, "--on-fault", policy, guard="raw,mem,obj")
     assert (done.status, done.stdout) == (-signal.SIGSEGV, "")
     assert "The program dies of SIGSEGV: object memory is not recovered." in done.stderr
     fault = done.fault
@@ -101,18 +107,23 @@ def test_an_overrun_of_an_object_is_reported_and_the_program_dies(
     assert fault["object"]["allocator"] == "obj"
 
 
-@pytest.mark.parametrize("length", [15, 5000])
-def test_the_second_byte_past_a_bytearray_is_found(runner: "Runner", misbehave_path: Path, length: int) -> None:
+def test_the_second_byte_past_a_bytearray_is_found(runner: "Runner", misbehave_path: Path) -> None:
     """Python keeps a byte behind the data, so that the first is its own."""
-    made, broken = f"bytearray({length})", "misbehave.{}(buffer_of(made) + len(made) + {})"
-    for access, past, found in (("write", 0, 0), ("write", 1, 1), ("read", 1, 1)):
-        # Raw memory alone: Python takes what is not guarded as an object's from there, and it may lie at any address.
-        arguments = f"{past}, 1" if access == "write" else past
-        body = broken.format(access, arguments)
-        done = watch(runner, misbehave_path, made, body, "--guard", "raw", "--align", "1")
-        if length > 512:
-            assert [fault["kind"] for fault in done.document["faults"]] == ["overflow"] * found
-            assert all(allocated(fault) == MADE for fault in done.document["faults"])
+    for length, past, kinds in ((5007, 0, []), (5007, 1, ["overflow"]), (5000, 1, ["slack"])):
+        broken = f"misbehave.write(buffer_of(made) + {length + past}, 1)\n    del made"
+        done = watch(runner, misbehave_path, f"bytearray({length})", broken, "--on-fault", "log", guard="raw,mem")
+        assert done.status == 0
+        assert [fault["kind"] for fault in done.document["faults"]] == kinds
+        assert all(allocated(fault) == MADE for fault in done.document["faults"])
+
+
+def test_a_write_into_the_slack_of_an_object_ends_the_program_when_it_is_freed(
+    runner: "Runner", misbehave_path: Path
+) -> None:
+    broken = "misbehave.write(id(made) + made.__sizeof__() + 1, 1)\n    del made"
+    done = watch(runner, misbehave_path, "bytes(12)", broken, "--on-fault", "log", guard="obj")
+    assert (done.status, done.stdout) == (-signal.SIGABRT, "")
+    assert (done.fault["kind"], allocated(done.fault)) == ("slack", MADE)
 
 
 def test_what_is_freed_twice_is_told_and_freed_once(runner: "Runner", misbehave_path: Path) -> None:
@@ -166,3 +177,14 @@ def test_a_write_into_the_slack_is_found_when_the_block_is_freed(runner: "Runner
 def test_on_the_left_an_underrun_is_found(runner: "Runner", misbehave_path: Path) -> None:
     done = watch(runner, misbehave_path, "[None] * 10", "misbehave.write(items_of(made) - 1, 1)", "--side", "left")
     assert (done.status, done.fault["kind"], done.fault["distance"]) == (1, "underflow", -1)
+
+
+def test_what_memprot_allocates_to_tell_a_fault_is_not_guarded(runner: "Runner", misbehave_path: Path) -> None:
+    """Reading the symbols and the source of a fault makes objects by the hundred thousand."""
+    calm = watch(runner, misbehave_path, "malloc(96)", "pass", "--on-fault", "log", guard="raw,mem,obj")
+    told = watch(
+        runner, misbehave_path, "malloc(96)", "misbehave.write(made + 96, 1)", "--on-fault", "log", guard="raw,mem,obj"
+    )
+    assert told.fault["kind"] == "overflow"
+    for target, counts in told.document["guarded"].items():
+        assert counts.get("blocks", 0) < calm.document["guarded"][target].get("blocks", 0) + 10_000

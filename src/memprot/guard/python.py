@@ -9,7 +9,8 @@ import memprot._native as _native
 from memprot.guard.counts import counts_of
 from memprot.guard.settings import OWNERS, Settings, Target
 
-# The collector keeps bits of its own in the addresses of objects, whatever else may lie at odd ones.
+# Python counts on the addresses of objects: the collector keeps bits of its own there, and code is looked at. Large
+# objects come from raw memory.
 _LEAST_OF_OBJECTS: Final = 16
 
 _taken = False
@@ -19,7 +20,7 @@ def enable(target: Target, settings: Settings) -> None:
     """Serve new blocks of a domain from guard pools.
 
     ``"raw"`` is what Python allocates without holding the interpreter and every block above 512 bytes, ``"mem"``
-    buffers, ``"obj"`` objects and some buffers. Objects are aligned to 16 bytes at least.
+    buffers, ``"obj"`` objects and some buffers. What may be an object, ``"raw"`` too, is aligned to 16 bytes at least.
 
     :raises RuntimeError: tracemalloc is on, or this Python's objects have to stay with its own allocator.
 
@@ -32,7 +33,7 @@ def enable(target: Target, settings: Settings) -> None:
     # Its stop() puts back the functions that it found, which could not free what ours have handed out meanwhile.
     if not _taken and _tracemalloc.is_tracing():
         raise RuntimeError("tracemalloc is on, and would take the guards' functions away at its stop; start it later")
-    if target == "obj":
+    if target != "mem":
         settings = settings._replace(align=max(settings.align, _LEAST_OF_OBJECTS))
     _native.allocator_enable(OWNERS.index(target), *settings)
     _taken = True

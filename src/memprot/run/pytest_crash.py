@@ -24,7 +24,7 @@ class RunningTest:
     >>> running = RunningTest()
     >>> running.set("test_app.py::test_all (call)")
     >>> os.pread(running.name_descriptor, 100, 0)
-    b'test_app.py::test_all (call)'
+    b'test_app.py::test_all (call)\\x00'
     """
 
     def __init__(self) -> None:
@@ -38,9 +38,8 @@ class RunningTest:
         Args:
             name: of the test, and its phase; empty for none.
         """
-        text = name.encode("utf-8", "backslashreplace")
-        os.ftruncate(self.name_descriptor, 0)
-        os.pwrite(self.name_descriptor, text, 0)
+        # Shortening the file would give its page back, and make a new one for each test.
+        os.pwrite(self.name_descriptor, name.encode("utf-8", "backslashreplace") + b"\0", 0)
 
     def reporter(self, policy: str, document: str | None) -> list[bytes]:
         """How a dying process starts its reporter, for ``_native.set_crash_reporter``.
@@ -77,7 +76,7 @@ def main(name_descriptor: str, policy: str, document: str) -> None:
 
     try:
         with open(f"/proc/{os.getppid()}/fd/{name_descriptor}", "rb") as file:
-            name = file.read().decode("utf-8", "replace")
+            name = file.read().partition(b"\0")[0].decode("utf-8", "replace")
     except OSError:
         name = ""  # the test has closed it; the report names its lines all the same
     if name:
