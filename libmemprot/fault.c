@@ -11,6 +11,7 @@
 #include "fault_bus.h"
 #include "fault_call.h"
 #include "fault_key.h"
+#include "fault_pardon.h"
 #include "forbidden.h"
 #include "guard.h"
 #include "guard_near.h"
@@ -292,6 +293,8 @@ static void fail_accessor(int signal, siginfo_t *info, ucontext_t *context, uint
 // May run in a signal handler.
 static bool resolve(siginfo_t *info, ucontext_t *context, struct memprot_overlay *overlay, const void *frame) {
     struct memprot_ruling ruling = memprot_fault_rule(overlay);
+    if (overlay)
+        memprot_fault_look_for_pardon(info, context, overlay, &ruling);
     bool recovers = memprot_policy_recovers(ruling.policy);
     if (info->si_signo == SIGBUS)
         return recovers && memprot_fault_recover_bus(info, context, overlay, &ruling,

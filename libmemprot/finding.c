@@ -4,6 +4,7 @@
 #include "death.h"
 #include "epoch.h"
 #include "fault.h"
+#include "fault_pardon.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -51,8 +52,19 @@ static _Noreturn void die(const struct memprot_discovery *found) {
     abort();
 }
 
+static void look_for_pardon(const struct memprot_discovery *found, struct memprot_ruling *ruling) {
+    struct memprot_record *record = memprot_record_begin(true);
+    if (!record)
+        return;
+    fill(record, found, 0);
+    (void)memprot_fault_pardon(record, ruling);
+    memprot_record_free(record);
+}
+
 void memprot_finding_tell(const struct memprot_discovery *found) {
     struct memprot_ruling ruling = memprot_fault_rule(found->overlay);
+    if (memprot_fault_may_pardon(&ruling))
+        look_for_pardon(found, &ruling);
     if (!memprot_policy_recovers(ruling.policy))
         die(found);
     int token = memprot_epoch_enter();

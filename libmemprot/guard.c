@@ -18,11 +18,10 @@
 
 // Zeroing a freed block of at least this size by giving its pages back is cheaper than by memset.
 static const size_t discard_threshold = (size_t)512 << 10;
-static const size_t most_pages = (size_t)1 << 34;
 
 static pthread_once_t prepared = PTHREAD_ONCE_INIT;
 // Under the lock of the pools.
-static size_t overhead, overhead_limit;
+static size_t overhead, overhead_limit, largest;
 static struct memprot_guard_statistics statistics[MEMPROT_GUARD_OWNERS];
 static atomic_ullong sampled_out[MEMPROT_GUARD_OWNERS], left_alone[MEMPROT_GUARD_OWNERS], slack[MEMPROT_GUARD_OWNERS];
 
@@ -31,6 +30,8 @@ static void prepare(void) {
     // through us.
     uint64_t eighth = memprot_memory_limit() / 8;
     overhead_limit = eighth;
+    // What is more than the machine has the program's own allocator is to refuse: pools do not reserve their memory.
+    largest = memprot_machine_memory();
     memprot_pool_prepare(eighth);
 }
 
@@ -63,7 +64,7 @@ void *memprot_guard_allocate(const struct memprot_guard_request *request) {
     struct memprot_pool *pool;
     bool clean;
     memprot_pool_lock();
-    if (pages > most_pages)
+    if (size > largest)
         return refuse(counts, MEMPROT_GUARD_NO_MEMORY);
     if (overhead + waste > overhead_limit)
         return refuse(counts, MEMPROT_GUARD_OVERHEAD);

@@ -9,6 +9,8 @@
 
 #include "block.h"
 
+#include <stdatomic.h>
+
 enum memprot_side {
     MEMPROT_SIDE_RIGHT, // the block's last byte lies before a guard
     MEMPROT_SIDE_LEFT,  // the block's first byte lies behind a guard
@@ -52,6 +54,15 @@ enum memprot_guard_freeing memprot_guard_resize(void *block, enum memprot_guard_
 
 /// Pools begin and end at multiples of this.
 #define MEMPROT_GUARD_UNIT ((uintptr_t)16 << 20)
+
+/// All pools lie between these, and other memory may as well.
+extern _Atomic uintptr_t memprot_guard_start, memprot_guard_stop;
+
+/// Whether an address might be in a pool, by the shortest way there is. May run in a signal handler.
+static inline bool memprot_guard_may_hold(uintptr_t address) {
+    return address >= atomic_load_explicit(&memprot_guard_start, memory_order_relaxed) &&
+           address < atomic_load_explicit(&memprot_guard_stop, memory_order_relaxed);
+}
 
 /// The overlay of the pool that holds @p address, or NULL. May run in a signal handler.
 struct memprot_overlay *memprot_guard_overlay_at(uintptr_t address);

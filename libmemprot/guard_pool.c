@@ -99,6 +99,8 @@ bool memprot_pool_discard(const struct memprot_pool *pool, const struct memprot_
            madvise((void *)memprot_pool_data_of(pool, slot), pool->data, MADV_DONTNEED) == 0;
 }
 
+_Atomic uintptr_t memprot_guard_start = UINTPTR_MAX, memprot_guard_stop;
+
 static int register_pool(struct memprot_pool *pool, uintptr_t start, uintptr_t stop) {
     for (uintptr_t unit = start / UNIT; unit < stop / UNIT; unit++) {
         if (unit / LEAF >= LEAVES)
@@ -112,6 +114,10 @@ static int register_pool(struct memprot_pool *pool, uintptr_t start, uintptr_t s
         }
         atomic_store_explicit(&leaf[unit % LEAF], pool, memory_order_release);
     }
+    if (start < atomic_load(&memprot_guard_start))
+        atomic_store(&memprot_guard_start, start);
+    if (stop > atomic_load(&memprot_guard_stop))
+        atomic_store(&memprot_guard_stop, stop);
     return 0;
 }
 

@@ -63,9 +63,11 @@ static uint64_t limit_of_line(char *line) {
                                               : UINT64_MAX;
 }
 
+uint64_t memprot_machine_memory(void) { return (uint64_t)sysconf(_SC_PHYS_PAGES) * memprot_page_size(); }
+
 uint64_t memprot_memory_limit(void) {
     char text[TEXT], *rest = NULL;
-    uint64_t least = (uint64_t)sysconf(_SC_PHYS_PAGES) * memprot_page_size();
+    uint64_t least = memprot_machine_memory();
     if (!read_file("/proc/self/cgroup", text, sizeof text))
         return least;
     for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {

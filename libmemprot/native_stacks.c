@@ -120,9 +120,13 @@ static void learn_bounds(void) {
     pthread_attr_destroy(&attributes);
 }
 
-static bool is_on_stack(uintptr_t address) {
+void memprot_native_stacks_meet_thread(void) {
     if (stack_stop == 0)
         learn_bounds();
+}
+
+static bool is_on_stack(uintptr_t address) {
+    memprot_native_stacks_meet_thread();
     // The main thread's grows below what it was when it was asked about.
     return address < stack_stop && address >= stack_start;
 }

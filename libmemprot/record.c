@@ -218,6 +218,7 @@ struct memprot_record *memprot_record_claim(memprot_wanted *wanted, const void *
     return record;
 }
 
+// May run in a signal handler.
 void memprot_record_free(struct memprot_record *record) { set_state((size_t)(record - records), FREE); }
 
 // May run in a signal handler.

@@ -134,6 +134,7 @@ bool memprot_record_is_orphaned(int owner);
 /// the record was lost meanwhile, in the child of a fork, and is nobody's.
 int memprot_record_decide(struct memprot_record *record, uint64_t sequence, bool keep);
 
+/// May run in a signal handler.
 void memprot_record_free(struct memprot_record *record);
 
 /// Whether there is a record that @p wanted says yes to.

@@ -15,6 +15,12 @@ void memprot_suppressions_set(struct memprot_suppressions *suppressions) {
     atomic_store(&current, suppressions);
 }
 
+// May run in a signal handler.
+bool memprot_suppressions_are_any(void) {
+    const struct memprot_suppressions *suppressions = atomic_load(&current);
+    return suppressions && suppressions->count > 0;
+}
+
 // Behind one character of UTF-8, or behind a byte that is none. May run in a signal handler.
 static const char *behind_character(const char *text) {
     for (text++; ((unsigned char)*text & 0xc0) == 0x80; text++)
@@ -156,9 +162,9 @@ static uint32_t kinds_of(const struct memprot_record *record) {
 
 // May run in a signal handler.
 struct memprot_suppression *memprot_suppression_of(const struct memprot_record *record) {
-    struct memprot_suppressions *suppressions = atomic_load(&current);
-    if (!suppressions || suppressions->count == 0)
+    if (!memprot_suppressions_are_any())
         return NULL;
+    struct memprot_suppressions *suppressions = atomic_load(&current);
     struct stack stack;
     read_stack(record, &stack);
     uint32_t kinds = kinds_of(record);

@@ -47,6 +47,9 @@ struct memprot_suppressions {
 /// Has them hold from now on, in place of others. They stay as long as the process does.
 void memprot_suppressions_set(struct memprot_suppressions *suppressions);
 
+/// Whether there is one. May run in a signal handler.
+bool memprot_suppressions_are_any(void);
+
 /// The first one that a filled record matches; NULL where none does. The stack is that of machine code, innermost
 /// first, and then that of Python. May run in a signal handler.
 struct memprot_suppression *memprot_suppression_of(const struct memprot_record *record);

@@ -18,7 +18,6 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 #define IN_FRONT __attribute__((constructor(101)))
-#define CALLER   (&(struct memprot_caller){__builtin_return_address(0), __builtin_frame_address(0)})
 
 // The thread is in here already: what memprot needs itself is not guarded, and neither is what signal handlers and the
 // preparations of a fork ask for, while locks may be held.
@@ -35,23 +34,25 @@ static void draw(uint32_t sample) {
     atomic_fetch_add_explicit(&sampled_out, (uint64_t)until_turn - 1, memory_order_relaxed);
 }
 
-__attribute__((noinline)) static bool is_turn_now(uint32_t sample) {
+// The thread's countdown has run out, or is not used.
+static bool is_turn_now(void) {
+    uint32_t sample = atomic_load_explicit(&memprot_malloc_settings.sample, memory_order_relaxed);
+    if (sample <= 1)
+        return sample == 1;
     bool first = until_turn < 0; // the thread's first block is guarded no sooner than others
     draw(sample);
     return !first;
 }
 
-static inline bool is_turn(void) {
+// All that is done for a block that others are the sample of.
+static inline bool may_be_turn(void) {
     uint32_t sample = atomic_load_explicit(&memprot_malloc_settings.sample, memory_order_relaxed);
-    if (sample <= 1)
-        return sample == 1;
-    return --until_turn <= 0 && is_turn_now(sample);
+    return __builtin_expect(sample > 1 ? --until_turn <= 0 : sample == 1, 0);
 }
 
-__attribute__((noinline)) static void *guarded(size_t align, size_t size, bool zeroed,
-                                               const struct memprot_caller *caller) {
+__attribute__((noinline)) static void *guarded(size_t align, size_t size, bool zeroed, struct memprot_caller caller) {
     size_t promised = atomic_load_explicit(&memprot_malloc_settings.align, memory_order_relaxed);
-    if (inside)
+    if (inside || !is_turn_now())
         return NULL;
     int error = errno;
     inside = true;
@@ -63,53 +64,56 @@ __attribute__((noinline)) static void *guarded(size_t align, size_t size, bool z
         .owner = MEMPROT_GUARD_MALLOC,
         .zeroed = zeroed,
     };
-    memprot_origin_capture(caller, &request.origin);
+    memprot_origin_capture(&caller, &request.origin);
     void *block = memprot_guard_allocate(&request);
     inside = false;
     errno = error;
     return block;
 }
 
-static bool is_guarded(const void *block) { return memprot_guard_overlay_at((uintptr_t)block) != NULL; }
+static inline bool is_guarded(const void *block) {
+    return __builtin_expect(memprot_guard_may_hold((uintptr_t)block), 0) &&
+           memprot_guard_overlay_at((uintptr_t)block) != NULL;
+}
 
 // What is no live block is told by the pools, and left as it is. What is freed while the thread is in here stays
 // allocated: a lock may be held.
-__attribute__((noinline)) static void free_guarded(void *block, const struct memprot_caller *caller) {
+__attribute__((noinline)) static void free_guarded(void *block, struct memprot_caller caller) {
     if (inside)
         return;
     int error = errno;
     inside = true;
     struct memprot_origin origin;
-    memprot_origin_capture(caller, &origin);
+    memprot_origin_capture(&caller, &origin);
     memprot_guard_free(block, MEMPROT_GUARD_MALLOC, &origin);
     inside = false;
     errno = error;
 }
 
-static void *allocate(size_t size, const struct memprot_caller *caller) {
-    if (__builtin_expect(is_turn(), 0)) {
-        void *block = guarded(1, size, false, caller);
-        if (block)
-            return block;
-    }
-    return memprot_next.malloc(size);
+__attribute__((noinline)) static void *allocate_guarded(size_t size, struct memprot_caller caller) {
+    void *block = guarded(1, size, false, caller);
+    return block ? block : memprot_next.malloc(size);
+}
+
+static inline void *allocate(size_t size, struct memprot_caller caller) {
+    return may_be_turn() ? allocate_guarded(size, caller) : memprot_next.malloc(size);
 }
 
 // The size of a block that is to become another one, or false where there is none.
-static bool may_resize(void *block, size_t *size, const struct memprot_caller *caller) {
+static bool may_resize(void *block, size_t *size, struct memprot_caller caller) {
     if (inside) {
         *size = memprot_guard_size(block);
         return *size > 0;
     }
     inside = true;
     struct memprot_origin origin;
-    memprot_origin_capture(caller, &origin);
+    memprot_origin_capture(&caller, &origin);
     enum memprot_guard_freeing answer = memprot_guard_resize(block, MEMPROT_GUARD_MALLOC, &origin, size);
     inside = false;
     return answer == MEMPROT_GUARD_LIVE;
 }
 
-static void *reallocate(void *block, size_t size, const struct memprot_caller *caller) {
+static void *reallocate(void *block, size_t size, struct memprot_caller caller) {
     size_t old;
     if (!block)
         return allocate(size, caller);
@@ -132,33 +136,33 @@ static void *reallocate(void *block, size_t size, const struct memprot_caller *c
 }
 
 // Alignments that are none, or more than a page, are the next allocator's to judge and to serve.
-static void *aligned(size_t align, size_t size, const struct memprot_caller *caller) {
+static void *aligned(size_t align, size_t size, struct memprot_caller caller) {
     bool fits = align != 0 && (align & (align - 1)) == 0 && align <= memprot_page_size();
-    return fits && is_turn() ? guarded(align, size, false, caller) : NULL;
+    return fits && may_be_turn() ? guarded(align, size, false, caller) : NULL;
 }
 
 // ---- the functions
 
-EXPORTED void *malloc(size_t size) { return allocate(size, CALLER); }
+EXPORTED void *malloc(size_t size) { return allocate(size, MEMPROT_CALLER); }
 
 EXPORTED void free(void *block) {
     if (is_guarded(block))
-        free_guarded(block, CALLER);
+        free_guarded(block, MEMPROT_CALLER);
     else
         memprot_next.free(block);
 }
 
 EXPORTED void *calloc(size_t count, size_t size) {
     size_t total;
-    if (is_turn() && !__builtin_mul_overflow(count, size, &total)) {
-        void *block = guarded(1, total, true, CALLER);
+    if (may_be_turn() && !__builtin_mul_overflow(count, size, &total)) {
+        void *block = guarded(1, total, true, MEMPROT_CALLER);
         if (block)
             return block;
     }
     return memprot_next.calloc(count, size);
 }
 
-EXPORTED void *realloc(void *block, size_t size) { return reallocate(block, size, CALLER); }
+EXPORTED void *realloc(void *block, size_t size) { return reallocate(block, size, MEMPROT_CALLER); }
 
 EXPORTED void *reallocarray(void *block, size_t count, size_t size) {
     size_t total;
@@ -166,21 +170,21 @@ EXPORTED void *reallocarray(void *block, size_t count, size_t size) {
         errno = ENOMEM;
         return NULL;
     }
-    return reallocate(block, total, CALLER);
+    return reallocate(block, total, MEMPROT_CALLER);
 }
 
 EXPORTED void *memalign(size_t align, size_t size) {
-    void *block = aligned(align, size, CALLER);
+    void *block = aligned(align, size, MEMPROT_CALLER);
     return block ? block : memprot_next.memalign(align, size);
 }
 
 EXPORTED void *aligned_alloc(size_t align, size_t size) {
-    void *block = aligned(align, size, CALLER);
+    void *block = aligned(align, size, MEMPROT_CALLER);
     return block ? block : memprot_next.aligned_alloc(align, size);
 }
 
 EXPORTED int posix_memalign(void **ret, size_t align, size_t size) {
-    void *block = align % sizeof(void *) == 0 ? aligned(align, size, CALLER) : NULL;
+    void *block = align % sizeof(void *) == 0 ? aligned(align, size, MEMPROT_CALLER) : NULL;
     if (!block)
         return memprot_next.posix_memalign(ret, align, size);
     *ret = block;
@@ -188,12 +192,13 @@ EXPORTED int posix_memalign(void **ret, size_t align, size_t size) {
 }
 
 EXPORTED void *valloc(size_t size) {
-    void *block = aligned(memprot_page_size(), size, CALLER);
+    void *block = aligned(memprot_page_size(), size, MEMPROT_CALLER);
     return block ? block : memprot_next.valloc(size);
 }
 
 EXPORTED void *pvalloc(size_t size) {
-    void *block = size <= PTRDIFF_MAX ? aligned(memprot_page_size(), memprot_page_ceil(size ? size : 1), CALLER) : NULL;
+    void *block =
+        size <= PTRDIFF_MAX ? aligned(memprot_page_size(), memprot_page_ceil(size ? size : 1), MEMPROT_CALLER) : NULL;
     return block ? block : memprot_next.pvalloc(size);
 }
 

@@ -1449,6 +1449,12 @@ def allocator_disable(owner: int, /) -> None:
     :raises ValueError: the owner is no domain of Python's.
     """
 
+def allocators_pause() -> None:
+    """Serve what the calling thread allocates by Python's own functions until it resumes; calls nest."""
+
+def allocators_resume() -> None:
+    """End the last pause of the calling thread, where there is one."""
+
 def malloc_configure(sample: int, side: int, align: int, /) -> None:
     """Serve malloc from guard pools.
 

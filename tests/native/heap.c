@@ -1,4 +1,5 @@
 // A program that breaks its heap on command, as programs without Python do.
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -37,6 +38,20 @@ static APART void drop(char *gone) {
 static void *in_thread(void *unused) {
     put(block + SIZE, 1);
     return unused;
+}
+
+// The thread's first block is allocated while the C library holds a lock of the thread.
+static void *ask_about_itself(void *unused) {
+    pthread_attr_t attributes;
+    if (pthread_getattr_np(pthread_self(), &attributes) == 0)
+        pthread_attr_destroy(&attributes);
+    return unused;
+}
+
+static void run_thread(void *(*routine)(void *)) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, routine, NULL) == 0)
+        pthread_join(thread, NULL);
 }
 
 static sigjmp_buf back;
@@ -105,6 +120,8 @@ int main(int count, char **words) {
         overflow();
     else if (!strcmp(what, "overflow-often"))
         overflow_often();
+    if (count > 3 && !strcmp(words[2], "--"))
+        execvp(words[3], words + 3);
     else if (!strcmp(what, "underflow"))
         put(block - 1, 1);
     else if (!strcmp(what, "copy"))
@@ -139,11 +156,10 @@ int main(int count, char **words) {
         quick_exit(atoi(words[2]));
     else if (!strcmp(what, "raise"))
         raise(atoi(words[2]));
-    else if (!strcmp(what, "thread")) {
-        pthread_t thread;
-        pthread_create(&thread, NULL, in_thread, NULL);
-        pthread_join(thread, NULL);
-    }
+    else if (!strcmp(what, "thread"))
+        run_thread(in_thread);
+    else if (!strcmp(what, "thread-attributes"))
+        run_thread(ask_about_itself);
     puts("done");
     return 0;
 }

@@ -15,7 +15,7 @@ pytest.importorskip("numpy")
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "overrun"
 FAULT = {
-    "kind", "access", "key", "size", "address", "distance", "count", "recovered", "signal",
+    "kind", "access", "key", "size", "address", "distance", "element", "count", "recovered", "signal",
     "object", "python", "native", "thread", "mapping", "instruction", "value", "time", "file", "call", "depth",
 }  # fmt: skip
 FRAME = {"file", "line", "function"}
@@ -98,7 +98,7 @@ def test_compiled_python_is_told_with_the_array(runner: "Runner") -> None:
 
 
 @pytest.mark.parametrize("name", ["memmove.py", "convolve.py"])
-def test_on_the_left_side_an_overrun_within_the_page_is_found_when_the_array_is_freed(runner: "Runner", name: str) -> None:
+def test_on_the_left_side_an_overrun_within_the_page_is_found_at_free(runner: "Runner", name: str) -> None:
     done = runner.run(
         [sys.executable, "-m", "memprot", "run", "--side", "left", "--json", "report.json", str(EXAMPLES / name)]
     )

@@ -177,3 +177,14 @@ def test_a_write_into_the_slack_is_found_when_the_block_is_freed(runner: "Runner
 def test_on_the_left_an_underrun_is_found(runner: "Runner", misbehave_path: Path) -> None:
     done = watch(runner, misbehave_path, "[None] * 10", "misbehave.write(items_of(made) - 1, 1)", "--side", "left")
     assert (done.status, done.fault["kind"], done.fault["distance"]) == (1, "underflow", -1)
+
+
+def test_what_memprot_allocates_to_tell_a_fault_is_not_guarded(runner: "Runner", misbehave_path: Path) -> None:
+    """Reading the symbols and the source of a fault makes objects by the hundred thousand."""
+    calm = watch(runner, misbehave_path, "malloc(96)", "pass", "--on-fault", "log", guard="raw,mem,obj")
+    told = watch(
+        runner, misbehave_path, "malloc(96)", "misbehave.write(made + 96, 1)", "--on-fault", "log", guard="raw,mem,obj"
+    )
+    assert told.fault["kind"] == "overflow"
+    for target, counts in told.document["guarded"].items():
+        assert counts.get("blocks", 0) < calm.document["guarded"][target].get("blocks", 0) + 10_000

@@ -106,6 +106,22 @@ def test_a_program_that_is_only_watched_goes_on_past_all_of_them(runner: "Runner
     assert "memprot: 1 fault. " in done.stderr
 
 
+@pytest.mark.parametrize("how", ["nothing", "overflow", "double-free", "use-after-free", "read-call", "null", "fork"])
+@pytest.mark.parametrize("on_fault", ["raise", "log"])
+def test_documents_are_as_the_schema_says(runner: "Runner", heap: str, how: str, on_fault: str) -> None:
+    fastjsonschema = pytest.importorskip("fastjsonschema")
+    schema = json.loads(runner.run([*RUN, "--json-schema"]).stdout)
+    runner.watch(heap, how, options=("--quarantine", "1MiB", "--on-fault", on_fault))
+    for path in runner.folder.glob("report.json*"):
+        fastjsonschema.compile(schema)(json.loads(path.read_text()))
+
+
+def test_a_program_in_the_place_of_another_adds_to_its_document(runner: "Runner", heap: str) -> None:
+    often = ("overflow-often", "--", heap, "overflow-often")
+    done = runner.watch(heap, *often, options=("--follow", "--on-fault", "log"))
+    assert [fault["count"] for fault in done.document["faults"]] == [1, 5]
+
+
 def test_a_thread_is_named(runner: "Runner", heap: str) -> None:
     fault = dies(runner.watch(heap, "thread"))
     assert (fault["kind"], fault["thread"]["name"]) == ("overflow", "heap")

@@ -54,6 +54,7 @@ def unguarded(runner: "Runner", *program: str, because: str) -> None:
         (("raise", str(int(signal.SIGSEGV))), -signal.SIGSEGV),
         (("raise", str(int(signal.SIGPIPE))), -signal.SIGPIPE),
         (("own-handler",), 0),
+        (("thread-attributes",), 0),
         (("exec", "sh", "-c", "echo $1 $LD_PRELOAD; exit 6", "sh", "word"), 6),
     ],
 )
@@ -151,6 +152,8 @@ def test_a_program_that_gains_rights_runs_as_it_is(runner: "Runner", heap: str) 
         ("sqlite3", ":memory:", "create table t (a); insert into t values (1), (2); select sum(a) from t"),
         ("perl", "-e", "my %h = map { $_ => $_ * $_ } 1 .. 1000; print join ',', map { $h{$_} } sort keys %h; exit 7"),
         ("gcc", "-x", "c", "-", "-fsyntax-only", "-Wall"),
+        ("java", "-version"),
+        ("node", "-e", "console.log([3, 4].map(side => side * side).reduce((sum, square) => sum + square))"),
     ],
     ids=lambda program: program[0],
 )

@@ -94,7 +94,7 @@ def test_options_and_the_ini_file_say_what_is_guarded_and_how(run_pytest: Run, a
         (("--memprot", "--memprot-side=up"), "side must be one of 'right', 'left', 'random', 'turns', not 'up'"),
         (("--memprot", "--memprot-sample=-1"), "sample must be a whole number, not '-1'"),
         (("--memprot", "--memprot-align=3"), "align must be a power of two from 1 to the page size"),
-        (("--memprot", "--memprot-quarantine=many"), "'many' is no size; say bytes"),
+        (("--memprot", "--memprot-quarantine=many"), "'many' is no amount of memory; write bytes"),
     ],
     ids=str,
 )

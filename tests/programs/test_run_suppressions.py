@@ -121,7 +121,7 @@ print(results, scope.faults)
     assert counts(done) == {"known overrun": 2, "statement": 1}
 
 
-def test_a_function_without_a_name_of_its_own_is_known_by_that_of_the_C_library(watch: Watch) -> None:
+def test_a_function_without_a_name_of_its_own_is_known_by_that_of_its_library(watch: Watch) -> None:
     body = "print(told(lambda array: ctypes.memset(array.ctypes.data, 0, array.nbytes + 1)))"
     done = watch(body, suppressions="suppression: memset\nlibrary: libc.so*  function: memset\n")
     assert (done.status, done.stdout, counts(done)) == (0, "nothing\n", {"memset": 1})
@@ -185,6 +185,16 @@ def test_a_callable_of_the_program_is_asked_all_the_same(watch: Watch) -> None:
     assert (done.stdout, counts(done)) == ("asked write\n", {"known overrun": 0})
 
 
+def test_abort_ends_the_program_at_the_first_fault_that_is_not_suppressed(watch: Watch) -> None:
+    both = "print(told(known), told(known), flush=True)\ntold(other)"
+    done = watch(both, "--on-fault", "abort")
+    assert (done.status, done.stdout) == (-11, "nothing nothing\n")
+    assert done.fault["python"][0]["function"] == "other"
+    slack = "array = numpy.zeros(13, 'u1')\nmisbehave.write(array.ctypes.data + 14, 1)\ndel array\nprint('ended')"
+    done = watch(slack, "--on-fault", "abort", "--side", "left", suppressions="suppression: slack\nkind: slack\n")
+    assert (done.status, done.stdout, counts(done)) == (0, "ended\n", {"slack": 1})
+
+
 def test_a_death_is_not_suppressed(watch: Watch) -> None:
     done = watch("misbehave.write(8, 1)", suppressions="suppression: all\nkind: *\n")
     assert (done.status, done.fault["kind"], done.fault["recovered"]) == (-11, "unmapped", False)
@@ -241,3 +251,34 @@ numpy.add.reduce(numpy.lib.stride_tricks.as_strided(array, (9,)))
 def test_nothing_is_generated_for_a_death(watch: Watch) -> None:
     done = watch("misbehave.write(8, 1)", "--gen-suppressions", suppressions="")
     assert (done.status, "suppression:" in done.stderr) == (-11, False)
+
+
+HEAP = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def overrun():
+    block = libc.malloc(100)
+    libc.memset(block, 1, 130)
+    libc.free(block)
+def free_twice():
+    block = libc.malloc(100)
+    libc.free(block)
+    libc.free(block)
+overrun()
+free_twice()
+print("ended")
+"""
+
+
+def test_what_malloc_finds_is_silenced_by_what_is_generated_of_it(runner: "Runner") -> None:
+    options = ("--quiet", "--guard", "malloc", "--on-fault", "log", "--gen-suppressions=new.supp")
+    first = runner.watch(runner.script(HEAP), options=options)
+    kinds = [fault["kind"] for fault in first.document["faults"]]
+    assert (first.stdout, kinds) == ("ended\n", ["overflow", "slack", "double-free"])
+    assert "memprot_malloc" not in (runner.folder / "new.supp").read_text()
+    second = runner.watch("app.py", options=(*options, "--suppressions", "new.supp"))
+    assert (second.stdout, second.stderr, second.document["faults"]) == ("ended\n", "", [])
+    assert [one["count"] for one in second.document["suppressed"]] == [1, 1, 1]

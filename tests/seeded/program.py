@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ def load(code: str, folder: Path) -> Any:
     """What has the functions of a file of ``code``."""
     path = Path(code)
     if path.suffix == ".py":
+        os.environ["NUMBA_CACHE_DIR"] = str(folder)  # compiled once
         return importlib.import_module(f"tests.seeded.code.{path.stem}")
     if path.suffix == ".pyx":
         sys.path.insert(0, str(folder))

@@ -30,9 +30,12 @@ static struct domain raw = {.number = PYMEM_DOMAIN_RAW, .owner = MEMPROT_GUARD_R
 static struct domain mem = {.number = PYMEM_DOMAIN_MEM, .owner = MEMPROT_GUARD_MEM};
 static struct domain obj = {.number = PYMEM_DOMAIN_OBJ, .owner = MEMPROT_GUARD_OBJ};
 
+// How often the calling thread has asked not to be served. Allocated with the thread, as in sampling.c.
+static _Thread_local unsigned pauses __attribute__((tls_model("initial-exec")));
+
 static void *guarded_block(struct domain *domain, size_t size, bool zeroed) {
     // Only after every thread sees all of our functions may there be blocks that Python's own could not free.
-    if (!atomic_load_explicit(&domain->enabled, memory_order_acquire))
+    if (!atomic_load_explicit(&domain->enabled, memory_order_acquire) || pauses)
         return NULL;
     if (!memprot_sample(atomic_load_explicit(&domain->sample, memory_order_relaxed))) {
         memprot_guard_count_sampled_out(domain->owner);
@@ -70,7 +73,7 @@ static void domain_free(struct domain *domain, void *block) {
     if (memprot_guard_free(block, domain->owner, &here) != MEMPROT_GUARD_FOREIGN)
         return;
     // Where all are guarded, it is from before.
-    if (block && domain->enabled && domain->sample == 1)
+    if (block && domain->enabled && domain->sample == 1 && !pauses)
         memprot_guard_count_left_alone(domain->owner);
     domain->original.free(domain->original.ctx, block);
 }
@@ -191,9 +194,23 @@ static MEMPROT_CRITICAL(PyObject *, allocator_enable, (PyObject * module, PyObje
     Py_RETURN_NONE;
 }
 
+static PyObject *allocators_pause(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    pauses++;
+    Py_RETURN_NONE;
+}
+
+static PyObject *allocators_resume(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    pauses -= pauses > 0;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"allocator_enable", allocator_enable, METH_VARARGS, DOC_allocator_enable},
     {"allocator_disable", allocator_disable, METH_O, DOC_allocator_disable},
+    {"allocators_pause", allocators_pause, METH_NOARGS, DOC_allocators_pause},
+    {"allocators_resume", allocators_resume, METH_NOARGS, DOC_allocators_resume},
     {NULL, NULL, 0, NULL},
 };
 

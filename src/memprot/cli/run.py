@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from memprot.guard.settings import MOST_SAMPLED
 from memprot.prot import PAGE_SIZE
 from memprot.run import executable, launch, native, stderr
 from memprot.run.options import GUARDS, Guard, OnFault, Options, Side
@@ -131,7 +132,7 @@ def _part_of_memory(context: click.Context, parameter: click.Parameter, given: s
 @click.option(
     "--sample",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_SAMPLED),
     default=1,
     show_default=True,
     help="Guard one block of N, chosen at random; with 1 each. Large numbers cost next to nothing and find an error "

@@ -17,7 +17,8 @@ import memprot._native as _native
 from memprot.guard import malloc as _malloc
 from memprot.guard import numpy as _numpy
 from memprot.guard import python as _python
-from memprot.guard.settings import OWNERS, Settings, Side, Target, bytes_of
+from memprot.guard.settings import OWNERS, Settings, Side, Target
+from memprot.size import parse_part_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +82,7 @@ def enable(
     """
     allocator = _allocator_of(target)
     settings = Settings.of(target, side, align, sample)
-    quarantine = bytes_of(after_free)
+    quarantine = parse_part_of_memory(after_free)
     allocator.enable(target, settings)
     _native.guard_quarantine(quarantine)
     _ever_enabled.add(target)

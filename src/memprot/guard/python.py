@@ -20,7 +20,7 @@ def enable(target: Target, settings: Settings) -> None:
     """Serve new blocks of a domain from guard pools.
 
     ``"raw"`` is what Python allocates without holding the interpreter and every block above 512 bytes, ``"mem"``
-    buffers, ``"obj"`` objects and some buffers. What may be an object is aligned to 16 bytes at least, so ``"raw"`` too.
+    buffers, ``"obj"`` objects and some buffers. What may be an object, ``"raw"`` too, is aligned to 16 bytes at least.
 
     :raises RuntimeError: tracemalloc is on, or this Python's objects have to stay with its own allocator.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
 from typing import Final, Literal, NamedTuple, get_args
 
 from memprot.prot import PAGE_SIZE
 
-__all__ = ["OWNERS", "Settings", "Side", "Target", "bytes_of"]
+__all__ = ["MOST_SAMPLED", "OWNERS", "Settings", "Side", "Target"]
 
 Target = Literal["numpy", "raw", "mem", "obj", "malloc"]
 Side = Literal["right", "left", "random", "turns"]
@@ -18,9 +16,7 @@ OWNERS: Final[tuple[Target, ...]] = get_args(Target)
 
 _SIDES: Final[tuple[Side, ...]] = get_args(Side)
 _PROMISED: Final = 16  # what malloc(3) aligns blocks to, and what stands on it
-_MOST_SAMPLED: Final = 1_000_000_000
-_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_SIZE: Final = re.compile(r"([0-9]+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+MOST_SAMPLED: Final = 1_000_000_000
 
 
 class Settings(NamedTuple):
@@ -64,36 +60,9 @@ class Settings(NamedTuple):
         _check_int("sample", sample)
         if not 1 <= align <= PAGE_SIZE or align & (align - 1):
             raise ValueError(f"align must be a power of two from 1 to the page size, {PAGE_SIZE}, not {align}")
-        if not 1 <= sample <= _MOST_SAMPLED:
-            raise ValueError(f"sample must be from 1 (every block) to {_MOST_SAMPLED:,} (one in so many), not {sample}")
+        if not 1 <= sample <= MOST_SAMPLED:
+            raise ValueError(f"sample must be from 1 (every block) to {MOST_SAMPLED:,} (one in so many), not {sample}")
         return Settings(_SIDES.index(side), align, sample)
-
-
-def bytes_of(size: int | str) -> int:
-    """A number of bytes from what the user said.
-
-    Args:
-        size: bytes, or text such as ``"64MiB"``, ``"64M"`` and ``"512k"``: multiples of 1024.
-
-    Raises:
-        ValueError: it is no size, or more than the machine has memory.
-        TypeError: it is neither int nor str.
-
-    >>> bytes_of("64MiB"), bytes_of("4k"), bytes_of(0)
-    (67108864, 4096, 0)
-    """
-    if isinstance(size, str):
-        match = _SIZE.fullmatch(size.strip())
-        if match is None:
-            raise ValueError(f'{size!r} is no size; say bytes, or a size such as "64MiB"')
-        number = int(match[1]) * _UNITS[match[2].lower()]
-    else:
-        _check_int("a size", size)
-        number = size
-    memory = os.sysconf("SC_PHYS_PAGES") * PAGE_SIZE
-    if not 0 <= number <= memory:
-        raise ValueError(f"a size must be from 0 to what the machine has, {memory:,} bytes, not {number:,}")
-    return number
 
 
 def _check_int(what: str, value: object) -> None:

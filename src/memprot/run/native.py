@@ -58,6 +58,8 @@ def launch(options: Options, path: str, program: list[str]) -> NoReturn:
     why = executable.why_unguarded(path)
     if why is not None:
         stderr.say(f"memprot: {program[0]} runs as it is, without guards: {why}.\n")
+    if options.suppressions or options.gen_suppressions is not None:
+        stderr.say("memprot: suppressions hold for Python programs only; every fault of this one is told.\n")
     if options.json is not None:
         _begin_document(options.json, program)
     if why is None and options.guard:

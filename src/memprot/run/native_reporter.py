@@ -88,7 +88,9 @@ def _write(path: str, content: dict[str, Any]) -> None:
 def _end(path: str, evidence: dict[str, Any]) -> None:
     content = _read(path, os.getppid())
     content["exit"] = evidence["end"]
-    for fault, count in zip(content["faults"], evidence["counts"], strict=False):
+    counts = evidence["counts"]
+    # Before them are those of a program that has executed this one in its place.
+    for fault, count in zip(content["faults"][len(content["faults"]) - len(counts) :], counts, strict=True):
         fault["count"] = count
     crash.set_guarded(content, evidence["guarded"])
     _write(path, content)

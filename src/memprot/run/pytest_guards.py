@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from memprot import guard
 from memprot.guard.numpy import EXTENSIONS
 from memprot.guard.settings import Settings as Checked
-from memprot.guard.settings import bytes_of
 from memprot.run.on_import import when_imported
 from memprot.run.options import GUARDS
+from memprot.size import parse_part_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,7 +60,7 @@ def parse_settings(given: Mapping[str, Any]) -> Settings:
     if "side" in said:
         settings["side"] = said["side"]
     if "quarantine" in said:
-        settings["after_free"] = bytes_of(said["quarantine"])
+        settings["after_free"] = parse_part_of_memory(said["quarantine"])
     Checked.of("numpy", settings.get("side", "right"), settings.get("align"), settings.get("sample", 1))
     return settings
 

@@ -89,11 +89,15 @@ class Session:
             self._tell()
 
     def _tell(self) -> None:
+        # A report reads whole libraries: guarding each object of that would take longer than all the rest.
+        _native.allocators_pause()
         try:
             while self._untold:
                 self._tell_oldest()
         except (ImportError, MemoryError, OSError) as error:
             self._why_untold = error
+        finally:
+            _native.allocators_resume()
 
     def _tell_oldest(self) -> None:
         # A run without a fault never needs them; a fork must not come in the middle of an import.

@@ -53,9 +53,17 @@ def _name(record: FaultRecord) -> str:
 
 
 def _native_lines(record: FaultRecord) -> Iterator[str]:
-    for frame in record.native[:_NATIVE_FRAMES]:
+    at = next((at for at, frame in enumerate(record.native) if not _is_ours(frame)), 0)
+    if at:
+        yield "..."
+    for frame in record.native[at : at + _NATIVE_FRAMES]:
         yield _native_line(frame)
     yield "..."
+
+
+def _is_ours(frame: NativeFrame) -> bool:
+    """Whether it is memprot's own code that has found something at a free: its functions may change their names."""
+    return frame.library is not None and os.path.basename(frame.library).startswith("libmemprot")
 
 
 def _native_line(frame: NativeFrame) -> str:

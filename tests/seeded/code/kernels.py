@@ -1,4 +1,4 @@
-"""Loops compiled by numba, which checks no bounds. Where SEEDED is 1 each has its bug, else none."""
+"""Loops compiled by numba, which checks no bounds. Each has its bug, unless SEEDED is 0 in the environment."""
 
 import os
 from typing import Any
@@ -9,7 +9,7 @@ SEEDED = int(os.environ.get("SEEDED", "1"))
 PAGE = 4096
 
 
-@numba.njit
+@numba.njit(cache=True)
 def convolve(signal: Any, kernel: Any, out: Any) -> None:
     for i in range(len(signal) - len(kernel) + 1 + SEEDED):
         total = 0.0
@@ -19,7 +19,7 @@ def convolve(signal: Any, kernel: Any, out: Any) -> None:
             out[i] = total
 
 
-@numba.njit
+@numba.njit(cache=True)
 def full_convolve(signal: Any, kernel: Any, out: Any) -> None:
     for i in range(len(signal)):
         for j in range(len(kernel)):
@@ -27,14 +27,14 @@ def full_convolve(signal: Any, kernel: Any, out: Any) -> None:
                 out[i + j] += signal[i] * kernel[j]
 
 
-@numba.njit
+@numba.njit(cache=True)
 def gather(table: Any, indices: Any, out: Any) -> None:
     for i in range(len(indices)):
         at = indices[i]
         out[i] = table[at] if SEEDED or at < len(table) else 0
 
 
-@numba.njit
+@numba.njit(cache=True)
 def mark_rows(image: Any) -> None:
     rows, columns = image.shape
     if SEEDED:
@@ -44,7 +44,7 @@ def mark_rows(image: Any) -> None:
             image[i, j] = i
 
 
-@numba.njit
+@numba.njit(cache=True)
 def split_for_fft(samples: Any, scratch: Any) -> None:
     half = len(samples) // 2
     for i in range(half):
@@ -53,7 +53,7 @@ def split_for_fft(samples: Any, scratch: Any) -> None:
         scratch[SEEDED * half + i] = samples[2 * i + 1]
 
 
-@numba.njit
+@numba.njit(cache=True)
 def blacken(pixels: Any, width: int, height: int) -> None:
     stride = (width + 3) // 4 * 4 if SEEDED else width
     for y in range(height):
@@ -61,7 +61,7 @@ def blacken(pixels: Any, width: int, height: int) -> None:
             pixels[y * stride + x] = x
 
 
-@numba.njit
+@numba.njit(cache=True)
 def multiply_in_blocks(a: Any, b: Any, c: Any, block: int) -> None:
     n = len(a)
     for start in range(0, n, block):
@@ -74,7 +74,7 @@ def multiply_in_blocks(a: Any, b: Any, c: Any, block: int) -> None:
                     c[i, j] += a[i, k] * b[k, j]
 
 
-@numba.njit
+@numba.njit(cache=True)
 def number_pages(memory: Any, offset: int) -> None:
     for page in range(SEEDED, len(memory) // PAGE + SEEDED):
         memory[page * PAGE + offset] = page
