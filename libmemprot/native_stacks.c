@@ -12,7 +12,7 @@
 // ---- the depot: each stack is a row of words, the first of which holds its hash and its depth; its number is its
 // place
 
-enum { WORDS = 1 << 22, SLOTS = 1 << 17, MOST_PROBES = 64, DEPTH_BITS = 8 };
+enum { WORDS = 1 << 20, SLOTS = 1 << 17, MOST_PROBES = 64, DEPTH_BITS = 8 };
 
 static struct depot {
     _Atomic uint32_t used;
