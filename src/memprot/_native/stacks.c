@@ -123,8 +123,8 @@ static const uint64_t multipliers[DEPTH] = {
 // not. While the interpreter ends, the states of threads that do not hold it are freed.
 static PyThreadState *own_frames(void) {
     PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound->interp == PyInterpreterState_Main() && !_Py_IsFinalizing() ? bound
-                                                                                      : memprot_attached_thread();
+    bool lives = bound && bound->interp == PyInterpreterState_Main() && !memprot_is_ending();
+    return lives ? bound : memprot_attached_thread();
 }
 
 // The number of the stack with that hash, looked for from a slot on, or 0 and the free slot for it.
