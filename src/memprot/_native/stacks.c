@@ -162,7 +162,8 @@ uint32_t memprot_stack_capture_anywhere(void) {
     return 0;
 #else
     PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
+    bool is_known = bound && bound->interp == PyInterpreterState_Main() && !_Py_IsFinalizing();
+    return is_known || (bound && bound == _PyThreadState_UncheckedGet()) ? memprot_stack_capture() : 0;
 #endif
 }
 
