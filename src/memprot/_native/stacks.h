@@ -11,7 +11,8 @@ void memprot_stacks_init(void);
 /// full.
 uint32_t memprot_stack_capture(void);
 
-/// The same for who may be any thread at any moment, as those are who allocate memory; 0 also when this is not the time.
+/// The same for who may be any thread at any moment, as those are who allocate memory; 0 also when this is not the
+/// time.
 uint32_t memprot_stack_capture_anywhere(void);
 
 /// @return a new tuple of (file, line, function), innermost first; empty for 0. NULL with an exception set.
