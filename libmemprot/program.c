@@ -134,7 +134,8 @@ static size_t split(char *text, char *words[MOST_WORDS + 1]) {
     return count;
 }
 
-bool memprot_program_is_started(void) { return program.own != 0; }
+// May run in a signal handler.
+bool memprot_program_is_here(void) { return program.own != 0 && program.own == getpid(); }
 
 int memprot_program_start(const char *activation, char **environment) {
     static char *words[MOST_WORDS + 1];

@@ -12,8 +12,9 @@
 /// @return 0, or -1 with errno set.
 int memprot_program_start(const char *activation, char **environment);
 
-/// Whether memprot_program_start() has started it in this process, or in the one it was forked from.
-bool memprot_program_is_started(void);
+/// Whether memprot_program_start() has started it in this process, or in the one it was forked from. The child of a
+/// vfork(2), which uses its parent's memory, is neither. May run in a signal handler.
+bool memprot_program_is_here(void);
 
 /// Leaves the summary and the document; for those who end the process by _exit(2) or quick_exit(3). Once only.
 /// @return what the process is to end with. May run in a signal handler.

@@ -11,7 +11,7 @@
 #define EXPORTED __attribute__((visibility("default")))
 
 // May run in a signal handler.
-static bool is_ours(int signal) { return (signal == SIGSEGV || signal == SIGBUS) && memprot_program_is_started(); }
+static bool is_ours(int signal) { return (signal == SIGSEGV || signal == SIGBUS) && memprot_program_is_here(); }
 
 // May run in a signal handler.
 EXPORTED int sigaction(int signal, const struct sigaction *action, struct sigaction *before) {

@@ -134,6 +134,12 @@ def test_what_is_no_guard_is_told_as_well(runner: "Runner", heap: str) -> None:
     assert functions(fault)[:2] == ["put", "main"]
 
 
+def test_a_stack_overflow_is_told(runner: "Runner", heap: str) -> None:
+    fault = dies(runner.watch(heap, "descend"))
+    assert fault["kind"] == "stack-overflow"
+    assert functions(fault)[:2] == ["descend", "descend"]
+
+
 def test_alike_faults_are_told_once_and_counted_when_the_program_goes_on(runner: "Runner", heap: str) -> None:
     done = runner.watch(heap, "overflow-often", options=("--on-fault", "log", "--error-exitcode", "9"))
     assert (done.status, done.document["exit"], done.stdout) == (9, 9, "ready\ndone\n")
