@@ -55,13 +55,15 @@ def launch(options: Options, path: str, program: list[str]) -> NoReturn:
     b'6\\n'
     """
     environment = _environment_as_given()
+    typed = program
+    path, program = executable.behind_env(path, program)
     why = executable.why_unguarded(path)
     if why is not None:
-        stderr.say(f"memprot: {program[0]} runs as it is, without guards: {why}.\n")
+        stderr.say(f"memprot: {typed[0]} runs as it is, without guards: {why}.\n")
     if options.suppressions or options.gen_suppressions is not None:
         stderr.say("memprot: suppressions hold for Python programs only; every fault of this one is told.\n")
     if options.json is not None:
-        _begin_document(options.json, program)
+        _begin_document(options.json, typed)
     if why is None and options.guard:
         environment = _guarded(options, environment)
     for stream in filter(None, (sys.stdout, sys.stderr)):
