@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tests.seeded.bug import Bug
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 120
+SECONDS = 280
 REFUSED = 2  # what memprot exits with when it does not understand its options, or cannot do what they ask
 
 
