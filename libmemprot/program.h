@@ -1,6 +1,8 @@
 // A program without an interpreter: who tells of its faults, and what it leaves behind when it ends.
 #pragma once
 
+#include "suppression.h"
+
 #include <stdbool.h>
 
 /// Starts the fault engine for a program that was started by `memprot run`. What is told is told by the reporter
@@ -11,6 +13,9 @@
 /// @param environment of the reporter, which stays where it is for good.
 /// @return 0, or -1 with errno set.
 int memprot_program_start(const char *activation, char **environment);
+
+/// Has faults that the program survives suppressed, and counted; before or after the start. They stay.
+void memprot_program_suppress(struct memprot_suppressions *suppressions);
 
 /// Whether memprot_program_start() has started it in this process, or in the one it was forked from. The child of a
 /// vfork(2), which uses its parent's memory, is neither. May run in a signal handler.

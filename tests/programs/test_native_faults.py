@@ -134,6 +134,17 @@ def test_what_is_no_guard_is_told_as_well(runner: "Runner", heap: str) -> None:
     assert functions(fault)[:2] == ["put", "main"]
 
 
+def test_what_is_known_is_suppressed_and_counted(runner: "Runner", heap: str) -> None:
+    log = ("--on-fault", "log")
+    runner.watch(heap, "overflow-often", options=(*log, "--gen-suppressions=known.supp"))
+    assert "function: put" in (runner.folder / "known.supp").read_text()
+    done = runner.watch(heap, "overflow-often", options=(*log, "--suppressions", "known.supp", "--error-exitcode", "9"))
+    assert (done.status, done.document["faults"]) == (0, [])
+    assert [known["count"] for known in done.document["suppressed"]] == [5]
+    assert "memprot: no faults. " in done.stderr
+    assert "memprot: 5 faults were suppressed.\n" in done.stderr
+
+
 def test_a_stack_overflow_is_told(runner: "Runner", heap: str) -> None:
     fault = dies(runner.watch(heap, "descend"))
     assert fault["kind"] == "stack-overflow"
