@@ -34,8 +34,8 @@ static struct {
 
 // Before the program has begun, and before it can be in a handler.
 __attribute__((constructor)) static void find_others(void) {
-    others.signal = (sighandler_t(*)(int, sighandler_t))dlsym(RTLD_NEXT, "signal");
-    others.sysv_signal = (sighandler_t(*)(int, sighandler_t))dlsym(RTLD_NEXT, "__sysv_signal");
+    others.signal = (sighandler_t (*)(int, sighandler_t))dlsym(RTLD_NEXT, "signal");
+    others.sysv_signal = (sighandler_t (*)(int, sighandler_t))dlsym(RTLD_NEXT, "__sysv_signal");
 }
 
 EXPORTED sighandler_t signal(int number, sighandler_t handler) {
