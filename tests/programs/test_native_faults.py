@@ -164,6 +164,8 @@ def test_the_exit_status_of_a_program_that_fails_by_itself_stays(runner: "Runner
     done = runner.watch(heap, "exit", "3", options=("--error-exitcode", "9"))
     assert (done.status, done.document["exit"], done.document["faults"]) == (3, 3, [])
     assert done.document["argv"] == [heap, "exit", "3"]
+    guarded = done.document["guarded"]
+    assert (guarded["malloc"]["blocks"] > 0, guarded["numpy"]["arrays"]) == (True, 0)
 
 
 @pytest.mark.parametrize("how", ["exit", "_exit", "quick_exit"])

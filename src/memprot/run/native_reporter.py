@@ -10,6 +10,7 @@ from typing import Any
 import memprot._native as _native
 from memprot.faults.document import fault_document
 from memprot.faults.ink import Ink
+from memprot.faults.native_block import ALLOCATORS
 from memprot.faults.report import render, wants_color
 from memprot.printable import printable
 from memprot.run import crash, stderr
@@ -61,8 +62,14 @@ def main(policy: str, document: str, first: str, generated: str = "", *suppressi
         content = _read(path, pid)
         content["faults"].append(fault_document(record))
         content["exit"] = -record.signal if dies else None
-        crash.set_guarded(content, evidence["guarded"])
+        _set_guarded(content, evidence["guarded"])
         _write(path, content)
+
+
+def _set_guarded(content: dict[str, Any], guarded: list[list[int]]) -> None:
+    """Of malloc alone: the pools' first block, which the library makes for itself, is no array."""
+    counts = [row if target == "malloc" else [0] * len(row) for target, row in zip(ALLOCATORS, guarded, strict=True)]
+    crash.set_guarded(content, counts)
 
 
 def _program_of(pid: int) -> str:
@@ -116,5 +123,5 @@ def _end(path: str, evidence: dict[str, Any], suppressions: tuple[str, ...]) -> 
             {"name": one.name, "place": one.place, "count": count}
             for one, count in zip(read(suppressions), evidence["suppressed"], strict=True)
         ]
-    crash.set_guarded(content, evidence["guarded"])
+    _set_guarded(content, evidence["guarded"])
     _write(path, content)
