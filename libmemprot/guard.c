@@ -20,6 +20,7 @@
 static const size_t discard_threshold = (size_t)512 << 10;
 
 static pthread_once_t prepared = PTHREAD_ONCE_INIT;
+static atomic_bool is_prepared;
 // Under the lock of the pools.
 static size_t overhead, overhead_limit, largest;
 static struct memprot_guard_statistics statistics[MEMPROT_GUARD_OWNERS];
@@ -33,9 +34,13 @@ static void prepare(void) {
     // What is more than the machine has the program's own allocator is to refuse: pools do not reserve their memory.
     largest = memprot_machine_memory();
     memprot_pool_prepare(eighth);
+    atomic_store_explicit(&is_prepared, true, memory_order_release);
 }
 
-void memprot_guard_prepare(void) { pthread_once(&prepared, prepare); }
+void memprot_guard_prepare(void) {
+    if (!atomic_load_explicit(&is_prepared, memory_order_acquire))
+        pthread_once(&prepared, prepare);
+}
 
 // Called with the lock held.
 static enum memprot_side side_of(enum memprot_side asked) {
@@ -113,14 +118,21 @@ size_t memprot_guard_size(const void *block) {
 // Takes a live slot from everybody else; false when it is not live.
 static bool seize(struct memprot_slot *slot, enum memprot_slot_state as) {
     for (;;) {
-        uint8_t state = MEMPROT_SLOT_LIVE;
-        if (atomic_compare_exchange_strong_explicit(&slot->state, &state, (uint8_t)as, memory_order_acq_rel,
-                                                    memory_order_acquire))
-            return true;
+        memprot_pool_lock();
+        uint8_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+        if (state == MEMPROT_SLOT_LIVE)
+            atomic_store_explicit(&slot->state, (uint8_t)as, memory_order_release);
+        memprot_pool_unlock();
         if (state != MEMPROT_SLOT_LOOKED_AT)
-            return false;
+            return state == MEMPROT_SLOT_LIVE;
         sched_yield();
     }
+}
+
+// Who called the allocator, where that is known, and not the allocator itself.
+static uintptr_t caller_of(const struct memprot_origin *origin, const void *otherwise) {
+    uintptr_t caller;
+    return origin && memprot_native_stack_read(origin->native, &caller, 1) == 1 ? caller : (uintptr_t)otherwise;
 }
 
 static struct memprot_block describe(const struct memprot_slot *slot) {
@@ -147,7 +159,8 @@ static enum memprot_guard_freeing tell_wild(struct memprot_pool *pool, uintptr_t
     return MEMPROT_GUARD_WILD;
 }
 
-static void look_at_slack(struct memprot_pool *pool, const struct memprot_slot *slot, bool wary, uintptr_t caller) {
+static void look_at_slack(struct memprot_pool *pool, const struct memprot_slot *slot, bool wary,
+                          const struct memprot_origin *origin, const void *above) {
     struct memprot_overwritten overwritten;
     memprot_slack_look(slot->block + slot->size, wary, &overwritten);
     if (overwritten.size == 0)
@@ -157,17 +170,37 @@ static void look_at_slack(struct memprot_pool *pool, const struct memprot_slot *
                                                      .address = overwritten.address,
                                                      .size = overwritten.size,
                                                      .bytes = overwritten.bytes,
-                                                     .caller = caller,
+                                                     .caller = caller_of(origin, above),
                                                      .overlay = &pool->overlay,
                                                      .block = describe(slot)});
     if (wary)
         memprot_slack_mend(&overwritten); // it is told once
 }
 
-// Who called the allocator, where that is known, and not the allocator itself.
-static uintptr_t caller_of(const struct memprot_origin *origin, const void *otherwise) {
-    uintptr_t caller;
-    return origin && memprot_native_stack_read(origin->native, &caller, 1) == 1 ? caller : (uintptr_t)otherwise;
+// Called with the lock held.
+static void count_freed(const struct memprot_slot *slot) {
+    struct memprot_guard_statistics *counts = &statistics[slot->owner];
+    size_t waste = memprot_page_ceil(slot->size) - slot->size;
+    overhead -= waste;
+    counts->overhead -= waste;
+    counts->freed_blocks++;
+    counts->freed_bytes += slot->size;
+}
+
+// There is nothing to look at, and its pages may stay as they are: what most blocks come to, in one go.
+static bool free_plainly(struct memprot_pool *pool, struct memprot_slot *slot) {
+    uintptr_t stop = slot->block + slot->size;
+    if (memprot_slack_end(stop) > stop || memprot_record_waiting() > 0 || memprot_guard_quarantine() > 0)
+        return false;
+    memprot_pool_lock();
+    bool plain = atomic_load_explicit(&slot->state, memory_order_relaxed) == MEMPROT_SLOT_LIVE &&
+                 !memprot_pool_keeps_enough(pool);
+    if (plain) {
+        count_freed(slot);
+        memprot_pool_give(pool, slot, false);
+    }
+    memprot_pool_unlock();
+    return plain;
 }
 
 enum memprot_guard_freeing memprot_guard_free(void *block, enum memprot_guard_owner by,
@@ -176,26 +209,30 @@ enum memprot_guard_freeing memprot_guard_free(void *block, enum memprot_guard_ow
     struct memprot_pool *pool = memprot_pool_at((uintptr_t)block);
     if (!pool)
         return MEMPROT_GUARD_FOREIGN;
-    uintptr_t caller = caller_of(origin, __builtin_return_address(0));
+    const void *above = __builtin_return_address(0);
     struct memprot_slot *slot = slot_of(pool, (uintptr_t)block);
-    if (!slot || !seize(slot, MEMPROT_SLOT_TAKEN))
-        return tell_wild(pool, (uintptr_t)block, caller);
-    look_at_slack(pool, slot, false, caller);
+    if (!slot)
+        return tell_wild(pool, (uintptr_t)block, caller_of(origin, above));
+    struct memprot_origin freed = origin ? *origin : (struct memprot_origin){.python = 0};
+    freed.thread = memprot_fault_thread();
+    // Of a block that is freed already this is not to be forgotten.
+    if (is_live(slot))
+        slot->freed = freed;
+    if (free_plainly(pool, slot))
+        return MEMPROT_GUARD_FREED;
+    if (!seize(slot, MEMPROT_SLOT_TAKEN))
+        return tell_wild(pool, (uintptr_t)block, caller_of(origin, above));
+    look_at_slack(pool, slot, false, origin, above);
     if (memprot_record_waiting() > 0)
         memprot_pool_close_around(pool, slot);
-    slot->freed = origin ? *origin : (struct memprot_origin){.python = 0};
-    slot->freed.thread = memprot_fault_thread();
-    struct memprot_guard_statistics *counts = &statistics[slot->owner];
-    size_t size = slot->size, waste = memprot_page_ceil(size) - size;
-    bool kept = memprot_guard_quarantine() > 0 && memprot_quarantine_put(pool, slot);
-    bool clean = !kept && memprot_pool_discard(pool, slot);
     memprot_pool_lock();
-    overhead -= waste;
-    counts->overhead -= waste;
-    counts->freed_blocks++;
-    counts->freed_bytes += size;
-    if (!kept)
-        memprot_pool_give(pool, slot, clean);
+    count_freed(slot);
+    memprot_pool_unlock();
+    if (memprot_guard_quarantine() > 0 && memprot_quarantine_put(pool, slot))
+        return MEMPROT_GUARD_FREED;
+    bool clean = memprot_pool_discard(pool, slot);
+    memprot_pool_lock();
+    memprot_pool_give(pool, slot, clean);
     memprot_pool_unlock();
     return MEMPROT_GUARD_FREED;
 }
@@ -214,14 +251,14 @@ enum memprot_guard_freeing memprot_guard_resize(void *block, enum memprot_guard_
 }
 
 // Inside an epoch, because nobody could free in a forked child what another thread was looking at.
-static bool check_slot(struct memprot_pool *pool, struct memprot_slot *slot, uintptr_t caller) {
+static bool check_slot(struct memprot_pool *pool, struct memprot_slot *slot, const void *above) {
     if (!is_live(slot))
         return false;
     int token = memprot_epoch_enter();
     bool live = seize(slot, MEMPROT_SLOT_LOOKED_AT);
     uintptr_t stop = live ? slot->block + slot->size : 0;
     if (live) {
-        look_at_slack(pool, slot, true, caller);
+        look_at_slack(pool, slot, true, NULL, above);
         atomic_store_explicit(&slot->state, MEMPROT_SLOT_LIVE, memory_order_release);
     }
     memprot_epoch_leave(token);
@@ -230,10 +267,10 @@ static bool check_slot(struct memprot_pool *pool, struct memprot_slot *slot, uin
 
 size_t memprot_guard_check(void) {
     size_t looked_at = 0;
-    uintptr_t caller = (uintptr_t)__builtin_return_address(0);
+    const void *above = __builtin_return_address(0);
     for (struct memprot_pool *pool = memprot_pool_newest(); pool; pool = pool->older) {
         for (size_t i = 0; i < pool->capacity; i++)
-            looked_at += check_slot(pool, &pool->slots[i], caller);
+            looked_at += check_slot(pool, &pool->slots[i], above);
     }
     return looked_at;
 }

@@ -93,9 +93,11 @@ struct memprot_slot *memprot_pool_slot_at(struct memprot_pool *pool, uintptr_t a
 // May run in a signal handler.
 struct memprot_pool *memprot_pool_newest(void) { return atomic_load_explicit(&newest, memory_order_acquire); }
 
+bool memprot_pool_keeps_enough(const struct memprot_pool *pool) { return resident_free + pool->data > retention; }
+
 bool memprot_pool_discard(const struct memprot_pool *pool, const struct memprot_slot *slot) {
     // Read without the lock: a page more or less is kept.
-    return resident_free + pool->data > retention &&
+    return memprot_pool_keeps_enough(pool) &&
            madvise((void *)memprot_pool_data_of(pool, slot), pool->data, MADV_DONTNEED) == 0;
 }
 

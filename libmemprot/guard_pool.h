@@ -60,6 +60,9 @@ struct memprot_slot *memprot_pool_take(const struct memprot_shelf *shelf, struct
 /// Gives back a slot that was TAKEN.
 void memprot_pool_give(struct memprot_pool *pool, struct memprot_slot *slot, bool clean);
 
+/// Whether free slots have as many resident pages as may be, so that further ones are to be given back.
+bool memprot_pool_keeps_enough(const struct memprot_pool *pool);
+
 // Without the lock:
 
 /// The pool and the slot that hold an address; the guard behind a slot is the slot's. NULL for none, as the guard

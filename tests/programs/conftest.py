@@ -129,3 +129,20 @@ class Runner:
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path)
+
+
+@pytest.fixture
+def run_pytest(
+    pytester: pytest.Pytester, misbehave_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., pytest.RunResult]:
+    """Run pytest on a file of tests in a process of its own; for files that load the plugin ``pytester``."""
+    monkeypatch.setenv("PYTHONPATH", str(misbehave_path))
+    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers\n")
+
+    def run(code: str, *arguments: str) -> pytest.RunResult:
+        pytester.makepyfile(test_suite=code)
+        return pytester.runpytest_subprocess(*arguments, timeout=120)
+
+    return run

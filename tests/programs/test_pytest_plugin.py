@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -24,17 +23,9 @@ def before(array):
 
 
 @pytest.fixture
-def memprot_pytest(pytester: pytest.Pytester, misbehave_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+def memprot_pytest(run_pytest: Outcome) -> Outcome:
     """Run pytest --memprot on a file of tests in a process of its own."""
-    monkeypatch.setenv("PYTHONPATH", str(misbehave_path))
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider -p no:xdist\n")
-
-    def run(code: str, *arguments: str) -> pytest.RunResult:
-        pytester.makepyfile(test_suite=HEAD + code)
-        return pytester.runpytest_subprocess("--memprot", *arguments, timeout=120)
-
-    return run
+    return lambda code, *arguments: run_pytest(HEAD + code, "--memprot", "-p", "no:xdist", *arguments)
 
 
 def section(result: pytest.RunResult, title: str) -> str:
@@ -238,3 +229,19 @@ def test_a_fault_that_kills_names_the_test_whatever_is_captured(memprot_pytest: 
         "memprot: write of 1 byte at 0x0, where nothing is mapped"
     )
     assert "Fatal Python error: Segmentation fault" in told
+
+
+def test_a_fault_in_an_object_is_reported_with_its_test_and_kills(run_pytest: Outcome) -> None:
+    code = """
+import sys
+import misbehave
+
+def test_object():
+    text = "a" * 200 + str(len(sys.argv))
+    misbehave.write(id(text) + sys.getsizeof(text) + 16, 1)
+"""
+    result = run_pytest(code, "--memprot=obj", "-p", "no:xdist", "-p", "no:faulthandler")
+    assert result.ret == -11
+    told = result.stderr.str()
+    assert "memprot: the process dies in test_suite.py::test_object (call)" in told
+    assert "past the end of a block of" in told

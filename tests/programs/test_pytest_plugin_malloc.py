@@ -1,6 +1,6 @@
 """``pytest --memprot=malloc``: pytest starts itself anew in a process whose malloc is memprot's."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -41,13 +41,9 @@ def test_what_tests_start_is_not_guarded():
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_both_sides_of_blocks_of_malloc_and_what_is_overwritten_fail_their_tests(
-    pytester: pytest.Pytester, misbehave_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+    run_pytest: Callable[..., pytest.RunResult], arguments: tuple[str, ...]
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(misbehave_path))
-    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
-        monkeypatch.delenv(name, raising=False)
-    pytester.makepyfile(test_suite=SUITE)
-    result = pytester.runpytest_subprocess("--memprot=malloc", *arguments, timeout=120)
+    result = run_pytest(SUITE, "--memprot=malloc", *arguments)
     result.assert_outcomes(passed=2, failed=3)
     told = result.stdout.str()
     for words in (

@@ -1,7 +1,6 @@
 """``pytest --memprot``: options, markers, and that a session without it is as if memprot were not installed."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -25,27 +24,13 @@ def test_neither():
 """
 
 
-@pytest.fixture
-def run(pytester: pytest.Pytester, misbehave_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run pytest on a file of tests in a process of its own."""
-    monkeypatch.setenv("PYTHONPATH", str(misbehave_path))
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers -p no:cacheprovider\n")
-
-    def run(code: str, *arguments: str) -> pytest.RunResult:
-        pytester.makepyfile(test_suite=code)
-        return pytester.runpytest_subprocess(*arguments, timeout=120)
-
-    return run
-
-
-def test_a_file_of_suppressions_keeps_known_faults_from_being_told(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_file_of_suppressions_keeps_known_faults_from_being_told(run_pytest: Run, pytester: pytest.Pytester) -> None:
     words = "suppression: known\n    kind: overflow\n    ...\n    function: test_behind\n"
     pytester.makefile(".supp", known=words)
-    result = run(SUITE, "--memprot", "--memprot-suppressions=known.supp", "-k", "not before")
+    result = run_pytest(SUITE, "--memprot", "--memprot-suppressions=known.supp", "-k", "not before")
     result.assert_outcomes(passed=2, deselected=1)
     result.stdout.fnmatch_lines(["memprot: 1 fault was suppressed: 1 by 'known' (*known.supp:1)"])
-    refused = run(SUITE, "--memprot", "--memprot-suppressions=unknown.supp")
+    refused = run_pytest(SUITE, "--memprot", "--memprot-suppressions=unknown.supp")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     assert "unknown.supp" in refused.stderr.str()
 
@@ -63,25 +48,27 @@ def test_nothing_is_there():
 
 
 @pytest.mark.parametrize("arguments", [(), ("-p", "memprot"), ("--memprot=none",)], ids=" ".join)
-def test_without_the_option_nothing_of_memprot_is_loaded(run: Run, arguments: tuple[str, ...]) -> None:
-    result = run(INERT, "-p", "no:faulthandler", *arguments)
+def test_without_the_option_nothing_of_memprot_is_loaded(run_pytest: Run, arguments: tuple[str, ...]) -> None:
+    result = run_pytest(INERT, "-p", "no:faulthandler", *arguments)
     result.assert_outcomes(passed=1)
     assert "memprot:" not in result.stdout.str()
 
 
-def test_it_can_be_named_where_no_plugin_is_loaded_by_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_can_be_named_where_no_plugin_is_loaded_by_itself(run_pytest: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    run(SUITE, "-p", "memprot", "--memprot", "-k", "not before").assert_outcomes(passed=1, failed=1, deselected=1)
+    run_pytest(SUITE, "-p", "memprot", "--memprot", "-k", "not before").assert_outcomes(
+        passed=1, failed=1, deselected=1
+    )
 
 
-def test_it_can_be_kept_away(run: Run) -> None:
-    assert run(SUITE, "-p", "no:memprot", "--memprot").ret == pytest.ExitCode.USAGE_ERROR
-    run(INERT, "-p", "no:memprot", "-p", "no:faulthandler").assert_outcomes(passed=1)
+def test_it_can_be_kept_away(run_pytest: Run) -> None:
+    assert run_pytest(SUITE, "-p", "no:memprot", "--memprot").ret == pytest.ExitCode.USAGE_ERROR
+    run_pytest(INERT, "-p", "no:memprot", "-p", "no:faulthandler").assert_outcomes(passed=1)
 
 
-def test_the_option_alone_leaves_what_follows_to_pytest(run: Run) -> None:
-    run(SUITE, "--memprot", "test_suite.py::test_behind").assert_outcomes(failed=1)
-    run(SUITE, "--memprot=none", "--memprot", "test_suite.py").assert_outcomes(failed=1, passed=2)
+def test_the_option_alone_leaves_what_follows_to_pytest(run_pytest: Run) -> None:
+    run_pytest(SUITE, "--memprot", "test_suite.py::test_behind").assert_outcomes(failed=1)
+    run_pytest(SUITE, "--memprot=none", "--memprot", "test_suite.py").assert_outcomes(failed=1, passed=2)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +80,8 @@ def test_the_option_alone_leaves_what_follows_to_pytest(run: Run) -> None:
     ],
     ids=" ".join,
 )
-def test_options_and_the_ini_file_say_what_is_guarded_and_how(run: Run, arguments: tuple[str, ...]) -> None:
-    result = run(SUITE, "-k", "not behind", *arguments)
+def test_options_and_the_ini_file_say_what_is_guarded_and_how(run_pytest: Run, arguments: tuple[str, ...]) -> None:
+    result = run_pytest(SUITE, "-k", "not behind", *arguments)
     result.assert_outcomes(passed=1, failed=1, deselected=1)
     assert "1 byte before the start of" in result.stdout.str()
 
@@ -111,17 +98,19 @@ def test_options_and_the_ini_file_say_what_is_guarded_and_how(run: Run, argument
     ],
     ids=str,
 )
-def test_what_cannot_be_meant_is_told_before_anything_runs(run: Run, arguments: tuple[str, ...], words: str) -> None:
-    result = run(SUITE, *arguments)
+def test_what_cannot_be_meant_is_told_before_anything_runs(
+    run_pytest: Run, arguments: tuple[str, ...], words: str
+) -> None:
+    result = run_pytest(SUITE, *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line]
     assert line.startswith("ERROR: --memprot: ")
     assert words in line
 
 
-def test_without_numpy_one_line_says_so_and_the_tests_run(run: Run, pytester: pytest.Pytester) -> None:
+def test_without_numpy_one_line_says_so_and_the_tests_run(run_pytest: Run, pytester: pytest.Pytester) -> None:
     pytester.makeconftest("import sys\nsys.modules['numpy'] = None")
-    result = run("def test_it():\n    pass\n", "--memprot")
+    result = run_pytest("def test_it():\n    pass\n", "--memprot")
     result.assert_outcomes(passed=1)
     said = [line for line in result.outlines if line.startswith("memprot: ")]
     assert said == [
@@ -130,9 +119,9 @@ def test_without_numpy_one_line_says_so_and_the_tests_run(run: Run, pytester: py
     ]
 
 
-def test_numpy_is_not_imported_for_tests_that_do_not(run: Run) -> None:
+def test_numpy_is_not_imported_for_tests_that_do_not(run_pytest: Run) -> None:
     code = "import sys\ndef test_it():\n    assert 'numpy' not in sys.modules\n"
-    run(code, "--memprot").assert_outcomes(passed=1)
+    run_pytest(code, "--memprot").assert_outcomes(passed=1)
 
 
 MARKED = """
@@ -180,14 +169,14 @@ def test_the_session_is_as_before():
 """
 
 
-def test_markers_say_how_one_test_is_guarded(run: Run) -> None:
-    run(f"import memprot.guard\n{MARKED}", "--memprot").assert_outcomes(passed=6)
+def test_markers_say_how_one_test_is_guarded(run_pytest: Run) -> None:
+    run_pytest(f"import memprot.guard\n{MARKED}", "--memprot").assert_outcomes(passed=6)
 
 
-def test_markers_on_modules_count_for_all_their_tests(run: Run) -> None:
-    result = run(f"{SUITE}\npytestmark = pytest.mark.memprot(side='left')\n", "--memprot", "-k", "not behind")
+def test_markers_on_modules_count_for_all_their_tests(run_pytest: Run) -> None:
+    result = run_pytest(f"{SUITE}\npytestmark = pytest.mark.memprot(side='left')\n", "--memprot", "-k", "not behind")
     result.assert_outcomes(passed=1, failed=1, deselected=1)
-    run(f"{SUITE}\npytestmark = pytest.mark.no_memprot\n", "--memprot", "-k", "neither").assert_outcomes(
+    run_pytest(f"{SUITE}\npytestmark = pytest.mark.no_memprot\n", "--memprot", "-k", "neither").assert_outcomes(
         passed=1, deselected=2
     )
 
@@ -203,8 +192,8 @@ def test_markers_on_modules_count_for_all_their_tests(run: Run) -> None:
         ("no_memprot(True)", "it takes no arguments, and was given True"),
     ],
 )
-def test_a_marker_that_cannot_be_meant_is_told_before_anything_runs(run: Run, marker: str, words: str) -> None:
-    result = run(f"import pytest\n@pytest.mark.{marker}\ndef test_it():\n    pass\n", "--memprot")
+def test_a_marker_that_cannot_be_meant_is_told_before_anything_runs(run_pytest: Run, marker: str, words: str) -> None:
+    result = run_pytest(f"import pytest\n@pytest.mark.{marker}\ndef test_it():\n    pass\n", "--memprot")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     said = result.stderr.str()
     assert "test_suite.py::test_it: the marker " in said

@@ -72,23 +72,8 @@ class TestArrays(unittest.TestCase):
 )
 
 
-@pytest.fixture
-def run(pytester: pytest.Pytester, misbehave_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run pytest on a file of tests in a process of its own."""
-    monkeypatch.setenv("PYTHONPATH", str(misbehave_path))
-    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
-        monkeypatch.delenv(name, raising=False)
-    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers\n")
-
-    def run(code: str, *arguments: str) -> pytest.RunResult:
-        pytester.makepyfile(test_suite=code)
-        return pytester.runpytest_subprocess(*arguments, timeout=120)
-
-    return run
-
-
-def test_workers_of_xdist_find_faults_and_the_controller_sums_up(run: Run) -> None:
-    result = run(SUITE, "--memprot", "-n", "2", "--color=yes")
+def test_workers_of_xdist_find_faults_and_the_controller_sums_up(run_pytest: Run) -> None:
+    result = run_pytest(SUITE, "--memprot", "-n", "2", "--color=yes")
     result.assert_outcomes(passed=2, failed=2, errors=1)
     told = result.stdout.str()
     assert "\x1b[1;31mmemprot: write of 1 byte, 0 bytes past the end of `array`" in told
@@ -98,15 +83,15 @@ def test_workers_of_xdist_find_faults_and_the_controller_sums_up(run: Run) -> No
     assert "test_suite.py::test_caught: write of 1 byte" in told
 
 
-def test_a_worker_that_a_fault_kills_tells_of_it_and_is_replaced(run: Run) -> None:
-    result = run(SUITE + "\ndef test_dies():\n    misbehave.null_write()\n", "--memprot", "-n", "2")
+def test_a_worker_that_a_fault_kills_tells_of_it_and_is_replaced(run_pytest: Run) -> None:
+    result = run_pytest(SUITE + "\ndef test_dies():\n    misbehave.null_write()\n", "--memprot", "-n", "2")
     result.assert_outcomes(passed=2, failed=3, errors=1)
     assert "memprot: the process dies in test_suite.py::test_dies (call)" in result.stderr.str()
     assert re.search(r"memprot: the worker gw\d has died", result.stdout.str())
 
 
-def test_junit_has_the_report_without_colours(run: Run, pytester: pytest.Pytester) -> None:
-    run(SUITE, "--memprot", "--color=yes", "--junitxml=report.xml", "-p", "no:xdist")
+def test_junit_has_the_report_without_colours(run_pytest: Run, pytester: pytest.Pytester) -> None:
+    run_pytest(SUITE, "--memprot", "--color=yes", "--junitxml=report.xml", "-p", "no:xdist")
     cases = {case.get("name"): case for case in ElementTree.parse(pytester.path / "report.xml").iter("testcase")}
     failure = cases["test_behind"].find("failure")
     assert failure is not None
@@ -118,13 +103,13 @@ def test_junit_has_the_report_without_colours(run: Run, pytester: pytest.Pyteste
     assert "x1B" not in f"{failure.text}{error.text}"
 
 
-def test_what_has_failed_of_a_fault_can_be_run_again_and_ends_a_session_that_stops(run: Run) -> None:
-    run(SUITE, "--memprot", "-x").assert_outcomes(passed=1, failed=1)
-    run(SUITE, "--memprot", "--last-failed").assert_outcomes(failed=1)
+def test_what_has_failed_of_a_fault_can_be_run_again_and_ends_a_session_that_stops(run_pytest: Run) -> None:
+    run_pytest(SUITE, "--memprot", "-x").assert_outcomes(passed=1, failed=1)
+    run_pytest(SUITE, "--memprot", "--last-failed").assert_outcomes(failed=1)
 
 
-def test_cases_of_unittest_and_their_parts_fail_one_by_one(run: Run) -> None:
-    result = run(UNITTEST, "--memprot")
+def test_cases_of_unittest_and_their_parts_fail_one_by_one(run_pytest: Run) -> None:
+    result = run_pytest(UNITTEST, "--memprot")
     told = result.stdout.str()
     assert "memprot: 2 faults in 2 tests; " in told
     assert re.search(r"TestArrays.test_behind __+\nmemprot: write of 1 byte", told)
@@ -132,9 +117,9 @@ def test_cases_of_unittest_and_their_parts_fail_one_by_one(run: Run) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_a_doctest_fails_of_its_fault(run: Run) -> None:
+def test_a_doctest_fails_of_its_fault(run_pytest: Run) -> None:
     code = HEAD + '\ndef documented():\n    """\n    >>> behind(numpy.zeros(10))\n    """\n'
-    result = run(code, "--memprot", "--doctest-modules")
+    result = run_pytest(code, "--memprot", "--doctest-modules")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*memory faults*", "memprot: write of 1 byte, 0 bytes past the end of*"])
 

@@ -18,12 +18,11 @@ SAFE = frozenset(
     re.findall(
         r"\w+",
         "_exit abort alarm clock_gettime close dup2 execve fchmod fcntl fstat ftruncate getpid getrlimit "
-        "getsockopt gettid ioctl kill lseek madvise memfd_create mincore mmap mprotect mremap msync munmap nanosleep open "
-        "poll pread prctl process_vm_readv process_vm_writev pthread_self pthread_sigmask pwrite read readlink "
-        "rename sched_yield setitimer setrlimit sigaction sigaddset sigaltstack sigdelset sigemptyset sigfillset "
-        "sigprocmask sigismember sysconf stat syscall tgkill unlink vfork waitpid write writev "
-        # Made for signal handlers: glibc's manual, "Dynamic Linker Introspection".
-        "_dl_find_object "
+        "getsockopt gettid ioctl kill lseek madvise memfd_create mincore mmap mprotect mremap msync munmap "
+        "nanosleep open poll pread prctl process_vm_readv process_vm_writev pthread_self pthread_sigmask pwrite "
+        "read readlink rename sched_yield setitimer setrlimit sigaction sigaddset sigaltstack sigdelset "
+        "sigemptyset sigfillset sigprocmask sigismember sysconf stat syscall tgkill unlink vfork waitpid write "
+        "writev Dynamic Linker Introspection _dl_find_object "
         # In assembly or an instruction; and the unwinder, of which backtrace.h says why it is sound.
         "memprot_access_copy memprot_access_load memprot_access_store memprot_true_sigaction "
         "_Unwind_Backtrace _Unwind_FindEnclosingFunction "

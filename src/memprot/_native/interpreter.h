@@ -43,6 +43,15 @@ static inline PyThreadState *memprot_own_thread(void) {
     return memprot_thread_of_main((unsigned long)memprot_fault_thread());
 }
 
+/// Whether the main interpreter ends.
+static inline bool memprot_is_ending(void) {
+#if PY_VERSION_HEX < 0x030d0000
+    return _Py_IsFinalizing();
+#else
+    return Py_IsFinalizing();
+#endif
+}
+
 /// The calling thread's state when it holds the main interpreter, else NULL. May run in a signal handler.
 static inline PyThreadState *memprot_attached_thread(void) {
     PyThreadState *current = _PyThreadState_UncheckedGet();

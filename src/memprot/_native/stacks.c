@@ -22,10 +22,10 @@ struct stack {
     struct frame frames[];
 };
 
-// Written and read under the lock. A number is given out when its stack is complete, which then never changes: whoever
-// has one, a handler too, reads without.
-static struct stack *stacks[STACKS]; // [0] stays empty
-static uint32_t slots[SLOTS];        // open addressing by hash
+// Written under the lock. A number is given out when its stack is complete, which then never changes: whoever has one, a
+// handler too, reads without, and so does who looks for one that may be there.
+static struct stack *stacks[STACKS];   // [0] stays empty
+static _Atomic(uint32_t) slots[SLOTS]; // open addressing by hash
 static uint32_t used = 1;
 static PyCodeObject *codes[CODES]; // open addressing by address: those that stacks name
 static uint32_t codes_used;
@@ -107,7 +107,7 @@ static uint32_t insert(PyThreadState *thread, uint64_t hash, uint32_t slot) {
         stack->frames[i] = frames[i];
     }
     stacks[used] = stack;
-    slots[slot] = used;
+    atomic_store_explicit(&slots[slot], used, memory_order_release);
     return used++;
 }
 
@@ -123,8 +123,16 @@ static const uint64_t multipliers[DEPTH] = {
 // not. While the interpreter ends, the states of threads that do not hold it are freed.
 static PyThreadState *own_frames(void) {
     PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound->interp == PyInterpreterState_Main() && !_Py_IsFinalizing() ? bound
-                                                                                      : memprot_attached_thread();
+    bool lives = bound && bound->interp == PyInterpreterState_Main() && !memprot_is_ending();
+    return lives ? bound : memprot_attached_thread();
+}
+
+// The number of the stack with that hash, looked for from a slot on, or 0 and the free slot for it.
+static uint32_t find(uint64_t hash, uint32_t *slot) {
+    uint32_t found;
+    while ((found = atomic_load_explicit(&slots[*slot], memory_order_acquire)) != 0 && stacks[found]->hash != hash)
+        *slot = (*slot + 1) % SLOTS;
+    return found;
 }
 
 uint32_t memprot_stack_capture(void) {
@@ -136,10 +144,11 @@ uint32_t memprot_stack_capture(void) {
     for (memprot_frame *frame = memprot_top_frame(thread); frame && depth < DEPTH; frame = frame->previous, depth++)
         hash += (uintptr_t)memprot_frame_instruction(frame) * multipliers[depth];
     hash ^= hash >> 32;
+    uint32_t slot = (uint32_t)hash % SLOTS, found = find(hash, &slot);
+    if (found)
+        return found;
     acquire();
-    uint32_t slot = (uint32_t)hash % SLOTS, found;
-    while ((found = slots[slot]) != 0 && stacks[found]->hash != hash)
-        slot = (slot + 1) % SLOTS;
+    found = find(hash, &slot); // others may have been first
     if (!found)
         found = insert(thread, hash, slot);
     release();
