@@ -22,8 +22,8 @@ struct stack {
     struct frame frames[];
 };
 
-// Written under the lock. A number is given out when its stack is complete, which then never changes: whoever has one, a
-// handler too, reads without, and so does who looks for one that may be there.
+// Written under the lock. A number is given out when its stack is complete, which then never changes: whoever has one,
+// a handler too, reads without, and so does who looks for one that may be there.
 static struct stack *stacks[STACKS];   // [0] stays empty
 static _Atomic(uint32_t) slots[SLOTS]; // open addressing by hash
 static uint32_t used = 1;
@@ -155,15 +155,11 @@ uint32_t memprot_stack_capture(void) {
     return found;
 }
 
-// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile. Without the
-// global lock a thread that waits for the stacks lets itself be stopped, which nobody expects of an allocation.
+// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile. Who does
+// not hold the interpreter is served: functions that ctypes calls, and others that release it, allocate too.
 uint32_t memprot_stack_capture_anywhere(void) {
-#ifdef Py_GIL_DISABLED
-    return 0;
-#else
     PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
-#endif
+    return bound && bound->interp == PyInterpreterState_Main() ? memprot_stack_capture() : 0;
 }
 
 PyObject *memprot_stack_frames(uint32_t id) {
