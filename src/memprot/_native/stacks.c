@@ -155,16 +155,11 @@ uint32_t memprot_stack_capture(void) {
     return found;
 }
 
-// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile. Without the
-// global lock a thread that waits for the stacks lets itself be stopped, which nobody expects of an allocation.
+// For threads of other interpreters the stacks would have to look through lists that are changed meanwhile. Who does
+// not hold the interpreter is served: functions that ctypes calls, and others that release it, allocate too.
 uint32_t memprot_stack_capture_anywhere(void) {
-#ifdef Py_GIL_DISABLED
-    return 0;
-#else
     PyThreadState *bound = PyGILState_GetThisThreadState();
-    bool is_known = bound && bound->interp == PyInterpreterState_Main() && !_Py_IsFinalizing();
-    return is_known || (bound && bound == _PyThreadState_UncheckedGet()) ? memprot_stack_capture() : 0;
-#endif
+    return bound && bound->interp == PyInterpreterState_Main() ? memprot_stack_capture() : 0;
 }
 
 PyObject *memprot_stack_frames(uint32_t id) {
