@@ -1,6 +1,7 @@
 // The process is about to die of a fault: somebody has to say why.
 #include "death.h"
 
+#include "reporter.h"
 #include "stack_overflow.h"
 
 #include <sched.h>
@@ -72,6 +73,8 @@ void memprot_fault_tell_death(siginfo_t *info, ucontext_t *context, struct mempr
 
 // May run in a signal handler.
 void memprot_fault_tell_end(struct memprot_record *record, struct memprot_overlay *overlay) {
+    if (!memprot_fault_current_hooks())
+        memprot_reporter_tell_death(record, true, NULL);
     if (!memprot_fault_current_hooks() || !is_first_to_tell())
         return;
     told.record = record;

@@ -24,6 +24,7 @@
 #include "ranges.h"
 #include "record_instruction.h"
 #include "signal_calls.h"
+#include "slot_access.h"
 #include "suppression.h"
 #include "vector_register.h"
 #include "write_back.h"
@@ -238,7 +239,8 @@ static bool recover(siginfo_t *info, ucontext_t *context, struct memprot_overlay
             return memprot_fault_try_again(context, address);
         break;
     case MEMPROT_REFUSED:
-        return false;
+        return memprot_pool_has_allowed(info, overlay, page, blocked.write) &&
+               memprot_fault_try_again(context, address);
     case MEMPROT_RETRY:
     case MEMPROT_ALLOWED:
         return memprot_fault_try_again(context, address);

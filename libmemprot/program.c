@@ -23,17 +23,21 @@ static struct {
     pid_t launched, own; // the process that the user started, and this one
     int replacement;
     bool quiet, has_document, has_errors;
-    struct stat errors; // what standard error was at the start
+    struct stat errors;                        // what standard error was at the start
+    struct memprot_suppressions *suppressions; // NULL for none
     atomic_bool ended;
 } program;
 
-enum { WORD = 0x1f, MOST_WORDS = 24 };
+enum { WORD = 0x1f, MOST_WORDS = 256 };
 
 // ---- faults
 
 // May run in a signal handler.
 static int describe(struct memprot_record *record, enum memprot_policy policy) {
-    if (memprot_policy_recovers(policy))
+    struct memprot_suppression *known = memprot_policy_recovers(policy) ? memprot_suppression_of(record) : NULL;
+    if (known)
+        atomic_fetch_add_explicit(&known->matched, 1, memory_order_relaxed);
+    else if (memprot_policy_recovers(policy))
         memprot_telling_hear(record);
     return MEMPROT_OWNER_LISTENERS;
 }
@@ -58,6 +62,11 @@ void memprot_program_settle(void) {
     errno = error;
 }
 
+void memprot_program_suppress(struct memprot_suppressions *suppressions) {
+    program.suppressions = suppressions;
+    memprot_suppressions_set(suppressions);
+}
+
 // ---- the end
 
 // Nothing is written into a file that the program has opened in the place of its standard error. May run in a signal
@@ -66,6 +75,17 @@ static bool is_standard_error_as_it_was(void) {
     struct stat now;
     return program.has_errors && fstat(STDERR_FILENO, &now) == 0 && now.st_dev == program.errors.st_dev &&
            now.st_ino == program.errors.st_ino;
+}
+
+// May run in a signal handler.
+static void put_suppressed(struct output *out) {
+    uint64_t count = 0;
+    for (size_t i = 0; program.suppressions && i < program.suppressions->count; i++)
+        count += atomic_load(&program.suppressions->of[i].matched);
+    if (count > 0)
+        put_member(out, "memprot: ", count);
+    if (count > 0)
+        put(out, count == 1 ? " fault was suppressed.\n" : " faults were suppressed.\n");
 }
 
 // Children speak up only when there is something to tell. May run in a signal handler.
@@ -78,6 +98,7 @@ static void say_summary(uint64_t faults) {
     if (program.own != program.launched)
         put(&out, ":\n");
     memprot_summary_put(&out, faults, memprot_telling_told());
+    put_suppressed(&out);
     flush(&out);
 }
 
@@ -86,7 +107,10 @@ static void put_end(struct output *out, const void *closure) {
     put_member(out, "{\"end\":", (uint64_t)*(const int *)closure);
     put(out, ",\"counts\":");
     memprot_telling_put_counts(out);
-    put(out, ",");
+    put(out, ",\"suppressed\":[");
+    for (size_t i = 0; program.suppressions && i < program.suppressions->count; i++)
+        put_member(out, i ? "," : "", atomic_load(&program.suppressions->of[i].matched));
+    put(out, "],");
     memprot_evidence_put_guarded(out);
     put(out, "}\n");
 }
@@ -134,7 +158,8 @@ static size_t split(char *text, char *words[MOST_WORDS + 1]) {
     return count;
 }
 
-bool memprot_program_is_started(void) { return program.own != 0; }
+// May run in a signal handler.
+bool memprot_program_is_here(void) { return program.own != 0 && program.own == getpid(); }
 
 int memprot_program_start(const char *activation, char **environment) {
     static char *words[MOST_WORDS + 1];

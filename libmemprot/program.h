@@ -1,6 +1,8 @@
 // A program without an interpreter: who tells of its faults, and what it leaves behind when it ends.
 #pragma once
 
+#include "suppression.h"
+
 #include <stdbool.h>
 
 /// Starts the fault engine for a program that was started by `memprot run`. What is told is told by the reporter
@@ -12,8 +14,12 @@
 /// @return 0, or -1 with errno set.
 int memprot_program_start(const char *activation, char **environment);
 
-/// Whether memprot_program_start() has started it in this process, or in the one it was forked from.
-bool memprot_program_is_started(void);
+/// Has faults that the program survives suppressed, and counted; before or after the start. They stay.
+void memprot_program_suppress(struct memprot_suppressions *suppressions);
+
+/// Whether memprot_program_start() has started it in this process, or in the one it was forked from. The child of a
+/// vfork(2), which uses its parent's memory, is neither. May run in a signal handler.
+bool memprot_program_is_here(void);
 
 /// Leaves the summary and the document; for those who end the process by _exit(2) or quick_exit(3). Once only.
 /// @return what the process is to end with. May run in a signal handler.

@@ -2,6 +2,7 @@
 
 #include "epoch.h"
 #include "guard_pages.h"
+#include "learn.h"
 #include "overlay_close.h"
 #include "page.h"
 #include "page_state.h"
@@ -73,4 +74,14 @@ int memprot_pool_allow(struct memprot_pool *pool, const struct memprot_slot *slo
     memprot_page_set(overlay, first, count, failed ? MEMPROT_PAGE_REAL : MEMPROT_PAGE_FOREIGN);
     memprot_epoch_leave(token);
     return failed;
+}
+
+// A guard is told as if nothing were mapped there. May run in a signal handler.
+bool memprot_pool_has_allowed(const siginfo_t *info, const struct memprot_overlay *overlay, size_t page, bool write) {
+    uint8_t prot;
+    if (overlay->backing != MEMPROT_BACKING_GUARD ||
+        atomic_load_explicit(&overlay->state[page], memory_order_acquire) != MEMPROT_PAGE_FOREIGN ||
+        !memprot_learn_now(overlay, page, &prot))
+        return false;
+    return info->si_code == SEGV_MAPERR || (prot & (write ? PROT_WRITE : PROT_READ));
 }

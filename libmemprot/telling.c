@@ -23,7 +23,8 @@ static uint64_t mix(uint64_t hash, uint64_t value) { return (hash ^ value) * 0x1
 
 // What makes two faults alike: the code, and what it did. May run in a signal handler.
 static uint64_t likeness_of(const struct memprot_record *record) {
-    uint64_t hash = mix(0xcbf29ce484222325, (uint64_t)record->access << 8 | (uint64_t)record->signal << 1 | record->guard);
+    uint64_t hash =
+        mix(0xcbf29ce484222325, (uint64_t)record->access << 8 | (uint64_t)record->signal << 1 | record->guard);
     hash = mix(hash, record->address < record->block.address);
     for (uint32_t i = 0; i < record->pcs && i < CALLERS; i++)
         hash = mix(hash, record->pc[i]);

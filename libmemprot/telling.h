@@ -4,7 +4,8 @@
 #include "output.h"
 #include "record.h"
 
-/// Tells of a fault that the program survives, by the reporter, unless one that is alike was told already. May run in a signal handler.
+/// Tells of a fault that the program survives, by the reporter, unless one that is alike was told already. May run in a
+/// signal handler.
 void memprot_telling_hear(const struct memprot_record *record);
 
 /// How many faults were heard of, and how many were told. May run in a signal handler.

@@ -10,7 +10,7 @@
 
 // May run in a signal handler.
 EXPORTED void _exit(int status) {
-    if (memprot_program_is_started())
+    if (memprot_program_is_here())
         status = memprot_program_leave(status);
     for (;;)
         syscall(SYS_exit_group, status);
@@ -21,7 +21,7 @@ EXPORTED void _Exit(int status) { _exit(status); }
 
 EXPORTED void quick_exit(int status) {
     void (*original)(int) = (void (*)(int))dlsym(RTLD_NEXT, "quick_exit");
-    if (memprot_program_is_started())
+    if (memprot_program_is_here())
         status = memprot_program_leave(status);
     if (original)
         original(status);

@@ -11,7 +11,7 @@
 #define EXPORTED __attribute__((visibility("default")))
 
 // May run in a signal handler.
-static bool is_ours(int signal) { return (signal == SIGSEGV || signal == SIGBUS) && memprot_program_is_started(); }
+static bool is_ours(int signal) { return (signal == SIGSEGV || signal == SIGBUS) && memprot_program_is_here(); }
 
 // May run in a signal handler.
 EXPORTED int sigaction(int signal, const struct sigaction *action, struct sigaction *before) {
@@ -34,8 +34,8 @@ static struct {
 
 // Before the program has begun, and before it can be in a handler.
 __attribute__((constructor)) static void find_others(void) {
-    others.signal = (sighandler_t(*)(int, sighandler_t))dlsym(RTLD_NEXT, "signal");
-    others.sysv_signal = (sighandler_t(*)(int, sighandler_t))dlsym(RTLD_NEXT, "__sysv_signal");
+    others.signal = (sighandler_t (*)(int, sighandler_t))dlsym(RTLD_NEXT, "signal");
+    others.sysv_signal = (sighandler_t (*)(int, sighandler_t))dlsym(RTLD_NEXT, "__sysv_signal");
 }
 
 EXPORTED sighandler_t signal(int number, sighandler_t handler) {

@@ -1,5 +1,5 @@
-// pthread_getattr_np(3) allocates while it holds a lock of the thread. Were that the thread's first block, its stack would
-// be asked for by the same function, and it would wait for itself.
+// pthread_getattr_np(3) allocates while it holds a lock of the thread. Were that the thread's first block, its stack
+// would be asked for by the same function, and it would wait for itself.
 #include "native_stacks.h"
 
 #include <dlfcn.h>

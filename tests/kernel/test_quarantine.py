@@ -248,3 +248,29 @@ def test_the_bound_is_checked() -> None:
     for bound, error in ((-1, ValueError), ("many", ValueError), (1 << 60, ValueError), (1.5, TypeError)):
         with pytest.raises(error):
             memprot.guard.enable("numpy", after_free=bound)  # type: ignore[arg-type]
+
+
+def test_who_uses_freed_memory_that_is_given_back_meanwhile_goes_on(run_child: RunChild) -> None:
+    child = run_child("""
+import threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+import numpy, misbehave, memprot.guard
+from memprot import catch_faults
+memprot.guard.enable("numpy", after_free=1 << 12)
+array = numpy.empty(10)
+address = array.__array_interface__["data"][0]
+del array
+stop = threading.Event()
+def use():
+    while not stop.is_set():
+        misbehave.read(address, gil=False)
+with catch_faults("log") as scope:
+    thread = threading.Thread(target=use)
+    thread.start()
+    for _ in range(3000):
+        numpy.empty(10)
+    stop.set()
+    thread.join()
+print("ended", all(fault.record.kind == "use-after-free" for fault in scope.faults))
+""")
+    assert (child.stdout, child.returncode) == ("ended True\n", 0), child.stderr

@@ -67,6 +67,10 @@ static void own_handler(void) {
     sigaction(SIGSEGV, NULL, &now);
     printf("default %d, own %d, flags %x\n", before.sa_handler == SIG_DFL, now.sa_sigaction == jump,
            now.sa_flags & (SA_SIGINFO | SA_ONSTACK | SA_RESTART));
+    if (vfork() == 0) { // in this very memory, and with handlers of its own
+        signal(SIGSEGV, SIG_DFL);
+        _exit(0);
+    }
     for (int i = 0; i < 3; i++) {
         int caught = sigsetjmp(back, 1);
         if (!caught)
@@ -98,6 +102,12 @@ static int forks(void (*what)(void)) {
     waitpid(child, &status, 0);
     printf("child %d %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
     return 0;
+}
+
+static APART int descend(int depth) {
+    volatile char room[256];
+    room[depth % 256] = (char)depth;
+    return descend(depth + 1) + room[depth % 256];
 }
 
 static void overflow(void) { put(block + SIZE, 1); }
@@ -140,6 +150,8 @@ int main(int count, char **words) {
         size = SIZE - 3, block = make_block(), put(block + SIZE - 3, 1), drop(block);
     else if (!strcmp(what, "null"))
         put(NULL, 1);
+    else if (!strcmp(what, "descend"))
+        return descend(0);
     else if (!strcmp(what, "own-handler"))
         own_handler();
     else if (!strcmp(what, "handled-overflow"))

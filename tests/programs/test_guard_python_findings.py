@@ -61,7 +61,7 @@ OVERRUNS = {
 # Their memory holds the object itself.
 OF_OBJECTS = {
     "bytes": ("bytes(15)", "misbehave.write(id(made) + bytes.__basicsize__ + 15, 1)"),
-    "a string": ("'x' * (64 - str.__basicsize__ % 16 + 15)", "misbehave.write(id(made) + made.__sizeof__(), 1)"),
+    "a string": ("'x' * (80 - ''.__sizeof__() % 16)", "misbehave.write(id(made) + made.__sizeof__(), 1)"),
     "an object with slots": ("Slotted()", "misbehave.write(id(made) + made.__sizeof__(), 1)"),
 }
 

@@ -134,6 +134,23 @@ def test_what_is_no_guard_is_told_as_well(runner: "Runner", heap: str) -> None:
     assert functions(fault)[:2] == ["put", "main"]
 
 
+def test_what_is_known_is_suppressed_and_counted(runner: "Runner", heap: str) -> None:
+    log = ("--on-fault", "log")
+    runner.watch(heap, "overflow-often", options=(*log, "--gen-suppressions=known.supp"))
+    assert "function: put" in (runner.folder / "known.supp").read_text()
+    done = runner.watch(heap, "overflow-often", options=(*log, "--suppressions", "known.supp", "--error-exitcode", "9"))
+    assert (done.status, done.document["faults"]) == (0, [])
+    assert [known["count"] for known in done.document["suppressed"]] == [5]
+    assert "memprot: no faults. " in done.stderr
+    assert "memprot: 5 faults were suppressed.\n" in done.stderr
+
+
+def test_a_stack_overflow_is_told(runner: "Runner", heap: str) -> None:
+    fault = dies(runner.watch(heap, "descend"))
+    assert fault["kind"] == "stack-overflow"
+    assert functions(fault)[:2] == ["descend", "descend"]
+
+
 def test_alike_faults_are_told_once_and_counted_when_the_program_goes_on(runner: "Runner", heap: str) -> None:
     done = runner.watch(heap, "overflow-often", options=("--on-fault", "log", "--error-exitcode", "9"))
     assert (done.status, done.document["exit"], done.stdout) == (9, 9, "ready\ndone\n")
@@ -147,6 +164,8 @@ def test_the_exit_status_of_a_program_that_fails_by_itself_stays(runner: "Runner
     done = runner.watch(heap, "exit", "3", options=("--error-exitcode", "9"))
     assert (done.status, done.document["exit"], done.document["faults"]) == (3, 3, [])
     assert done.document["argv"] == [heap, "exit", "3"]
+    guarded = done.document["guarded"]
+    assert (guarded["malloc"]["blocks"] > 0, guarded["numpy"]["arrays"]) == (True, 0)
 
 
 @pytest.mark.parametrize("how", ["exit", "_exit", "quick_exit"])

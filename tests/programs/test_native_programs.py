@@ -107,6 +107,12 @@ def test_a_script_is_run_by_the_interpreter_it_names(runner: "Runner") -> None:
     assert both(runner, script(runner, "#!/bin/sh", 'echo "$0 $1"; exit 3'), "word").stdout == b"./script word\n"
 
 
+def test_an_interpreter_that_env_looks_for_is_guarded(runner: "Runner") -> None:
+    path = script(runner, "#!/usr/bin/env sh", 'echo "$0 $1"; exit 3')
+    assert both(runner, path, "word").stdout == b"./script word\n"
+    assert b"blocks of malloc were guarded" in runner.run([*RUN, path]).stderr
+
+
 @pytest.mark.parametrize("first", ["#!/usr/bin/env python3", "#!/usr/bin/python3 -s", ""])
 def test_a_script_for_python_is_run_by_this_python(runner: "Runner", first: str) -> None:
     path = script(runner, first, "import sys; print(sys.executable, *sys.argv)")

@@ -148,3 +148,48 @@ def test_structured_and_object_arrays_are_described() -> None:
     assert find_array(address(record), record.nbytes, [here()]) == (str(record.dtype), (3,), "record")
     objects = np.zeros(5, dtype=object)
     assert find_array(address(objects), objects.nbytes, [here()]) == ("object", (5,), "objects")
+
+
+def element(of: "np.ndarray[Any, Any]", distance: int) -> str | None:
+    """Which element would be so many bytes behind the array's first."""
+    found = array.find_array(address(of), max(of.nbytes, 1), [sys._getframe(1)])
+    assert found is not None
+    at = found.element_at(address(of) + distance)
+    return None if at is None else str(at)
+
+
+def test_an_address_past_the_end_would_be_an_element_of_the_outermost_axis() -> None:
+    line = np.zeros(10)
+    assert element(line, 80) == "element 10 of 10, axis 0"
+    assert element(line, 87) == "element 10 of 10, axis 0"
+    assert element(line, -1) == "element -1 of 10, axis 0"
+    rows = np.zeros((4, 10))
+    assert element(rows, 320) == "element 4 of 4, axis 0"
+    assert element(rows, 320 + 79) == "element 4 of 4, axis 0"
+    columns = np.zeros((4, 10), order="F")
+    assert element(columns, 320) == "element 10 of 10, axis 1"
+
+
+def test_between_the_elements_of_a_strided_array_there_is_none() -> None:
+    whole = np.zeros(40)
+    every_other = whole[::2]
+    del whole
+    base = address(every_other)
+    found = array.find_array(base, 320, [here()])
+    assert found is not None
+    assert str(found.element_at(base + 320)) == "element 20 of 20, axis 0"
+    assert found.element_at(base + 328) is None
+
+
+def test_a_reversed_array_counts_backwards() -> None:
+    backwards = np.zeros(10)[::-1]
+    found = array.find_array(address(backwards) - 72, 80, [here()])
+    assert found is not None
+    assert str(found.element_at(address(backwards) + 8)) == "element -1 of 10, axis 0"
+    assert str(found.element_at(address(backwards) - 80)) == "element 10 of 10, axis 0"
+
+
+def test_where_elements_share_their_place_nothing_is_said() -> None:
+    same = np.broadcast_to(np.zeros(1), (5,))
+    found = array.FoundArray("float64", same.shape, "same", address(same), same.strides, 8)
+    assert found.element_at(address(same) + 8) is None

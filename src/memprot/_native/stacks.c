@@ -22,8 +22,8 @@ struct stack {
     struct frame frames[];
 };
 
-// Written under the lock. A number is given out when its stack is complete, which then never changes: whoever has one, a
-// handler too, reads without, and so does who looks for one that may be there.
+// Written under the lock. A number is given out when its stack is complete, which then never changes: whoever has one,
+// a handler too, reads without, and so does who looks for one that may be there.
 static struct stack *stacks[STACKS];   // [0] stays empty
 static _Atomic(uint32_t) slots[SLOTS]; // open addressing by hash
 static uint32_t used = 1;
@@ -162,7 +162,8 @@ uint32_t memprot_stack_capture_anywhere(void) {
     return 0;
 #else
     PyThreadState *bound = PyGILState_GetThisThreadState();
-    return bound && bound == _PyThreadState_UncheckedGet() ? memprot_stack_capture() : 0;
+    bool is_known = bound && bound->interp == PyInterpreterState_Main() && !_Py_IsFinalizing();
+    return is_known || (bound && bound == _PyThreadState_UncheckedGet()) ? memprot_stack_capture() : 0;
 #endif
 }
 

@@ -193,8 +193,9 @@ def appendix(evidence: Evidence, layout: Layout) -> Iterator[list[Span]]:
         yield [
             ("yellow", "the mapping is there: the instruction wants an aligned address, which --align 16 gives arrays")
         ]
-    yield [("cyan", "registers")]
     registers = [f"{name:>6} {value & (1 << 64) - 1:016x}" for name, value in evidence["registers"].items()]
+    if registers:  # there are none without a signal
+        yield [("cyan", "registers")]
     for start in range(0, len(registers), _REGISTERS_A_LINE):
         yield [("plain", " ".join(registers[start : start + _REGISTERS_A_LINE]))]
     for thread in evidence["threads"]:

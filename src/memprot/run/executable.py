@@ -7,7 +7,7 @@ import stat
 import struct
 from typing import BinaryIO, NamedTuple
 
-__all__ = ["MissingError", "find", "is_executable", "why_unguarded"]
+__all__ = ["MissingError", "behind_env", "find", "is_executable", "why_unguarded"]
 
 _ELF = b"\x7fELF"
 _PYTHON_ENDINGS = (".py", ".pyc", ".pyw", ".pyz")
@@ -87,6 +87,30 @@ def is_executable(path: str) -> bool:
     return interpreter is not None and os.access(path, os.X_OK) and not _is_python(interpreter)
 
 
+def behind_env(path: str, program: list[str]) -> tuple[str, list[str]]:
+    """The interpreter of a script that names it by ``env``, which would only execute it; others as they are.
+
+    Args:
+        path: of the program.
+        program: its name as it was typed, and its arguments.
+
+    Returns:
+        What to execute, and with which arguments.
+
+    Source: env(1), execve(2).
+
+    >>> behind_env("/bin/echo", ["echo", "6"])
+    ('/bin/echo', ['echo', '6'])
+    """
+    interpreter = _interpreter_of_script(_start_of(path) or b"") or [""]
+    if os.path.basename(interpreter[0]) != "env" or len(interpreter) != 2 or set(interpreter[1]) & set("-= \t"):
+        return path, program
+    try:
+        return find(interpreter[1]), [interpreter[1], path, *program[1:]]
+    except MissingError:
+        return path, program  # env says so
+
+
 def why_unguarded(path: str) -> str | None:
     """Why the malloc of an executable cannot be guarded, as a clause; None where it can.
 
@@ -135,7 +159,7 @@ def _interpreter_of_script(start: bytes) -> list[str] | None:
     """The words of a script's first line, where it names an interpreter."""
     if not start.startswith(b"#!"):
         return None
-    words = os.fsdecode(start[2:].split(b"\n", 1)[0]).split(maxsplit=1)
+    words = os.fsdecode(start[2:].split(b"\n", 1)[0]).strip().split(maxsplit=1)
     return words or None
 
 

@@ -11,10 +11,12 @@ from memprot.run import executable, journal, preload, stderr
 from memprot.run.launch import FOLLOW
 from memprot.run.options import Options
 from memprot.run.reporter import command
+from memprot.run.suppressions import SuppressionsError, read
 
 __all__ = ["CannotStartError", "launch"]
 
 _ACTIVATION = "MEMPROT_PROGRAM"
+_SUPPRESSIONS = "MEMPROT_PROGRAM_SUPPRESSIONS"
 _SEPARATOR = "\x1f"
 _NOT_FOUND, _NOT_RUN = 127, 126  # as shells have them
 _SHELL = "/bin/sh"
@@ -55,13 +57,13 @@ def launch(options: Options, path: str, program: list[str]) -> NoReturn:
     b'6\\n'
     """
     environment = _environment_as_given()
+    typed = program
+    path, program = executable.behind_env(path, program)
     why = executable.why_unguarded(path)
     if why is not None:
-        stderr.say(f"memprot: {program[0]} runs as it is, without guards: {why}.\n")
-    if options.suppressions or options.gen_suppressions is not None:
-        stderr.say("memprot: suppressions hold for Python programs only; every fault of this one is told.\n")
+        stderr.say(f"memprot: {typed[0]} runs as it is, without guards: {why}.\n")
     if options.json is not None:
-        _begin_document(options.json, program)
+        _begin_document(options.json, typed)
     if why is None and options.guard:
         environment = _guarded(options, environment)
     for stream in filter(None, (sys.stdout, sys.stderr)):
@@ -105,6 +107,8 @@ def _guarded(options: Options, environment: dict[str, str]) -> dict[str, str]:
     except preload.CannotPreloadError as error:
         raise CannotStartError(str(error), _NOT_RUN) from error
     result |= {preload.WORDS: preload.as_words(options), _ACTIVATION: _activation(options)}
+    if options.suppressions:
+        result[_SUPPRESSIONS] = _suppressions(options)
     if options.follow:
         result[FOLLOW] = str(os.getpid())
     return result
@@ -112,9 +116,28 @@ def _guarded(options: Options, environment: dict[str, str]) -> dict[str, str]:
 
 def _activation(options: Options) -> str:
     """What libmemprot/program.h reads."""
-    reporter = command(options.on_fault, options.json, os.getpid())
+    # The files of suppressions are for the names in the document; the library gets what they say.
+    reporter = [
+        *command(options.on_fault, options.json, os.getpid()),
+        *map(os.fsencode, (options.gen_suppressions or "", *options.suppressions)),
+    ]
     words = [str(os.getpid()), options.on_fault, str(options.error_exitcode), str(int(options.quiet))]
     return _SEPARATOR.join([*words, options.json or "", *map(os.fsdecode, reporter)])
+
+
+def _suppressions(options: Options) -> str:
+    """What libmemprot/suppression_words.h reads; nothing is suppressed by files that cannot be read."""
+    try:
+        known = read(options.suppressions)
+    except SuppressionsError as error:
+        stderr.say(f"memprot: nothing is suppressed: {error}\n")
+        known = []
+    words = [str(len(known))]
+    for one in known:
+        words += [str(one.kinds), str(one.accesses), str(len(one.frames))]
+        for frame in one.frames:
+            words += ["*"] if frame is None else ["-", *("" if part is None else f"={part}" for part in frame)]
+    return _SEPARATOR.join(words)
 
 
 def _begin_document(path: str, program: list[str]) -> None:

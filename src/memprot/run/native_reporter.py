@@ -10,15 +10,18 @@ from typing import Any
 import memprot._native as _native
 from memprot.faults.document import fault_document
 from memprot.faults.ink import Ink
+from memprot.faults.native_block import ALLOCATORS
 from memprot.faults.report import render, wants_color
 from memprot.printable import printable
 from memprot.run import crash, stderr
 from memprot.run.json_text import json_text
+from memprot.run.suppression_block import suppression_block
+from memprot.run.suppressions import read
 
 __all__ = ["main"]
 
 
-def main(policy: str, document: str, first: str) -> None:
+def main(policy: str, document: str, first: str, generated: str = "", *suppressions: str) -> None:
     """Read from standard input what the parent process knows, of one fault or of its end, and tell it.
 
     Args:
@@ -26,6 +29,8 @@ def main(policy: str, document: str, first: str) -> None:
         document: the path of the first process's document; empty for none. That of another process has its number
             behind a dot, and is made when there is a fault to put into it.
         first: the number of the process that was launched.
+        generated: where what would suppress a fault is written: ``-`` for standard error, or a file; empty for none.
+        suppressions: the files that are in force.
 
     Raises:
         OSError: the document cannot be written.
@@ -39,7 +44,7 @@ def main(policy: str, document: str, first: str) -> None:
     path = document if is_first or not document else f"{document}.{pid}"
     if "end" in evidence:
         if document:
-            _end(path, evidence)
+            _end(path, evidence, suppressions)
         return
     layout = crash.layout_of(pid)
     record = crash.record_of(evidence, layout)
@@ -51,12 +56,20 @@ def main(policy: str, document: str, first: str) -> None:
         record = record._replace(recovered=True)
     appendix = crash.appendix(evidence, layout) if dies else ()
     stderr.say(whose + render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in appendix))
+    if generated and not dies:
+        _generate(suppression_block(record), generated)
     if document:
         content = _read(path, pid)
         content["faults"].append(fault_document(record))
         content["exit"] = -record.signal if dies else None
-        crash.set_guarded(content, evidence["guarded"])
+        _set_guarded(content, evidence["guarded"])
         _write(path, content)
+
+
+def _set_guarded(content: dict[str, Any], guarded: list[list[int]]) -> None:
+    """Of malloc alone: the pools' first block, which the library makes for itself, is no array."""
+    counts = [row if target == "malloc" else [0] * len(row) for target, row in zip(ALLOCATORS, guarded, strict=True)]
+    crash.set_guarded(content, counts)
 
 
 def _program_of(pid: int) -> str:
@@ -85,12 +98,30 @@ def _write(path: str, content: dict[str, Any]) -> None:
     _native.write_document(os.fsencode(path), (json_text(content) + "\n").encode())
 
 
-def _end(path: str, evidence: dict[str, Any]) -> None:
+def _generate(block: str, path: str) -> None:
+    if path == "-":
+        stderr.say(block)
+        return
+    try:
+        with open(path, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            if block not in file.read():
+                file.write(block)
+    except (OSError, UnicodeDecodeError) as error:
+        stderr.say(f"memprot: this suppression cannot be added to {path!r} ({error}):\n{block}")
+
+
+def _end(path: str, evidence: dict[str, Any], suppressions: tuple[str, ...]) -> None:
     content = _read(path, os.getppid())
     content["exit"] = evidence["end"]
     counts = evidence["counts"]
     # Before them are those of a program that has executed this one in its place.
     for fault, count in zip(content["faults"][len(content["faults"]) - len(counts) :], counts, strict=True):
         fault["count"] = count
-    crash.set_guarded(content, evidence["guarded"])
+    if evidence["suppressed"]:
+        content["suppressed"] = [
+            {"name": one.name, "place": one.place, "count": count}
+            for one, count in zip(read(suppressions), evidence["suppressed"], strict=True)
+        ]
+    _set_guarded(content, evidence["guarded"])
     _write(path, content)
