@@ -50,7 +50,7 @@ def test_a_limit_that_the_program_sets_itself_leaves_it_its_memory(runner: "Runn
     done = runner.watch(script)
     assert (done.status, done.stdout.encode()) == (0, plain.stdout), done.stderr
     assert done.document["faults"] == []
-    assert "left without a guard." in done.stderr
+    assert "left without a guard: the limit of address space" in done.stderr
 
 
 def test_a_limit_set_before_the_start_leaves_the_program_its_memory(runner: "Runner") -> None:
