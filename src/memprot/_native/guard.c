@@ -6,16 +6,24 @@
 #include "guard.h"
 #include "record.h"
 
+static int read_statistics(PyObject *owner, struct memprot_guard_statistics *ret) {
+    long of = PyLong_AsLong(owner);
+    if (of == -1 && PyErr_Occurred())
+        return -1;
+    if (of < 0 || of >= MEMPROT_GUARD_OWNERS) {
+        PyErr_Format(PyExc_ValueError, "nobody who hands out blocks has the number %ld", of);
+        return -1;
+    }
+    memprot_guard_read_statistics((enum memprot_guard_owner)of, ret);
+    return 0;
+}
+
 // guard_statistics(owner)
 static PyObject *guard_statistics(PyObject *module, PyObject *owner) {
     (void)module;
-    long of = PyLong_AsLong(owner);
-    if (of == -1 && PyErr_Occurred())
-        return NULL;
-    if (of < 0 || of >= MEMPROT_GUARD_OWNERS)
-        return PyErr_Format(PyExc_ValueError, "nobody who hands out blocks has the number %ld", of);
     struct memprot_guard_statistics now;
-    memprot_guard_read_statistics((enum memprot_guard_owner)of, &now);
+    if (read_statistics(owner, &now) < 0)
+        return NULL;
     struct memprot_guard_count counts[MEMPROT_GUARD_COUNTS];
     memprot_guard_counts(&now, counts);
     PyObject *result = PyDict_New();
@@ -31,13 +39,9 @@ static PyObject *guard_statistics(PyObject *module, PyObject *owner) {
 // guard_refusal(owner)
 static PyObject *guard_refusal(PyObject *module, PyObject *owner) {
     (void)module;
-    long of = PyLong_AsLong(owner);
-    if (of == -1 && PyErr_Occurred())
-        return NULL;
-    if (of < 0 || of >= MEMPROT_GUARD_OWNERS)
-        return PyErr_Format(PyExc_ValueError, "nobody who hands out blocks has the number %ld", of);
     struct memprot_guard_statistics now;
-    memprot_guard_read_statistics((enum memprot_guard_owner)of, &now);
+    if (read_statistics(owner, &now) < 0)
+        return NULL;
     return PyLong_FromLong(now.refusal);
 }
 
