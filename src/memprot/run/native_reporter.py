@@ -15,7 +15,7 @@ from memprot.faults.report import render, wants_color
 from memprot.printable import printable
 from memprot.run import crash, stderr
 from memprot.run.json_text import json_text
-from memprot.run.suppression_block import suppression_block
+from memprot.run.suppression_block import hand_out, suppression_block
 from memprot.run.suppressions import read
 
 __all__ = ["main"]
@@ -57,7 +57,7 @@ def main(policy: str, document: str, first: str, generated: str = "", *suppressi
     appendix = crash.appendix(evidence, layout) if dies else ()
     stderr.say(whose + render(record, policy, ink) + "".join(f"{ink.line(*line)}\n" for line in appendix))
     if generated and not dies:
-        _generate(suppression_block(record), generated)
+        hand_out(suppression_block(record), generated)
     if document:
         content = _read(path, pid)
         content["faults"].append(fault_document(record))
@@ -96,19 +96,6 @@ def _read(path: str, pid: int) -> dict[str, Any]:
 
 def _write(path: str, content: dict[str, Any]) -> None:
     _native.write_document(os.fsencode(path), (json_text(content) + "\n").encode())
-
-
-def _generate(block: str, path: str) -> None:
-    if path == "-":
-        stderr.say(block)
-        return
-    try:
-        with open(path, "a+", encoding="utf-8") as file:
-            file.seek(0)
-            if block not in file.read():
-                file.write(block)
-    except (OSError, UnicodeDecodeError) as error:
-        stderr.say(f"memprot: this suppression cannot be added to {path!r} ({error}):\n{block}")
 
 
 def _end(path: str, evidence: dict[str, Any], suppressions: tuple[str, ...]) -> None:

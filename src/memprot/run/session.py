@@ -122,22 +122,13 @@ class Session:
         path = self.options.gen_suppressions
         if path is None or not (record.recovered or record.signal == _FOUND_WITHOUT_SIGNAL):
             return
-        from memprot.run.suppression_block import suppression_block
+        from memprot.run.suppression_block import hand_out, suppression_block
 
         block = suppression_block(record)
         if block in self._blocks:
             return
         self._blocks.add(block)
-        if path == "-":
-            stderr.say(block)
-            return
-        try:
-            with open(path, "a+", encoding="utf-8") as file:
-                file.seek(0)
-                if block not in file.read():
-                    file.write(block)
-        except (OSError, UnicodeDecodeError) as error:
-            stderr.say(f"memprot: this suppression cannot be added to {path!r} ({error}):\n{block}")
+        hand_out(block, path)
 
     def _tell_rest(self) -> None:
         self._tell()

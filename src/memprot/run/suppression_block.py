@@ -6,13 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from memprot.faults.origin import program_frame
+from memprot.run import stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from memprot.faults.record import FaultRecord, NativeFrame, PythonFrame
 
-__all__ = ["suppression_block"]
+__all__ = ["hand_out", "suppression_block"]
 
 _NATIVE_FRAMES = 3
 _PACKAGES = "/site-packages/"
@@ -94,3 +95,32 @@ def _python_line(frame: PythonFrame) -> str:
 def _literal(text: str, keep: str = "") -> str:
     """A pattern of one word that matches the text: what a file cannot hold, or would read otherwise, becomes ``?``."""
     return "".join(c if c in keep or (c.isprintable() and not c.isspace()) else "?" for c in text) or "*"
+
+
+def hand_out(block: str, path: str) -> None:
+    """Print a block on standard error, or add it to a file that does not have it yet.
+
+    Where it cannot be added, standard error says why and has the block.
+
+    Args:
+        block: as :func:`suppression_block` makes it.
+        path: of the file; ``-`` for standard error.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "known.supp")
+    ...     hand_out("suppression: one\\n", str(path))
+    ...     hand_out("suppression: one\\n", str(path))
+    ...     path.read_text()
+    'suppression: one\\n'
+    """
+    if path == "-":
+        stderr.say(block)
+        return
+    try:
+        with open(path, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            if block not in file.read():
+                file.write(block)
+    except (OSError, UnicodeDecodeError) as error:
+        stderr.say(f"memprot: this suppression cannot be added to {path!r} ({error}):\n{block}")
